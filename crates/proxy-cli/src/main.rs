@@ -1,0 +1,2 @@
+//! The `mcp-proxy` command.
+fn main() {}
