@@ -1,0 +1,172 @@
+//! Which pairs are measured, and what the contract allows each: the ratio of processor time per call to nginx.
+
+use anyhow::Context as _;
+
+use super::RunArguments;
+use super::rows::{Pair, Row, Side, measure};
+use super::subject::{Behind, Running, Workshop};
+use crate::client::{Ask, read_list};
+
+/// `tools/call` with one worker thread on a core of its own; the backend alone is measured too, to show that it does
+/// not get in the way.
+///
+/// # Errors
+/// When something does not start or a load fails.
+pub(crate) async fn calls(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
+    let cores = &workshop.places.subject;
+    let backend = workshop.backend(1).await?;
+    let nginx = workshop.nginx(cores, backend.endpoint.address, b"").await?;
+    let proxy = match workshop.has_proxy() {
+        true => Some(
+            workshop
+                .proxy(cores, Some(1), Behind::Http(&backend.endpoint), 1)
+                .await?,
+        ),
+        false => None,
+    };
+    let side =
+        |running: &Option<Running>, bytes| running.as_ref().map(|running| Side::new(running, running.call(bytes)));
+    let mut pairs = vec![Pair {
+        name: "the backend alone, 64 B".to_owned(),
+        connections: 32,
+        contract: None,
+        baseline: side(&nginx, 64),
+        subject: Some(Side::new(&backend, backend.call(64))),
+    }];
+    for (connections, bytes) in cells(arguments) {
+        pairs.push(Pair {
+            name: format!("call, {}", size(bytes)),
+            connections,
+            contract: allowed(connections, bytes, true),
+            baseline: side(&nginx, bytes),
+            subject: side(&proxy, bytes),
+        });
+    }
+    let rows = measure(arguments, pairs).await?;
+    stop([proxy, nginx, Some(backend)]).await;
+    Ok(rows)
+}
+
+/// `tools/call` as a user would run it: the proxy's default number of worker threads, on whichever cores are free.
+///
+/// # Errors
+/// When something does not start or a load fails.
+pub(crate) async fn default_workers(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
+    let backend = workshop.backend(1).await?;
+    let cores = workshop.places.all();
+    let nginx = workshop.nginx(&cores, backend.endpoint.address, b"").await?;
+    let proxy = workshop.proxy(&cores, None, Behind::Http(&backend.endpoint), 1).await?;
+    let pairs = cells(arguments)
+        .filter(|&(connections, _)| connections > 1)
+        .map(|(connections, bytes)| Pair {
+            name: format!("call, {}, default workers, any core", size(bytes)),
+            connections,
+            contract: allowed(connections, bytes, false),
+            baseline: nginx.as_ref().map(|nginx| Side::new(nginx, nginx.call(bytes))),
+            subject: Some(Side::new(&proxy, proxy.call(bytes))),
+        })
+        .collect();
+    let rows = measure(arguments, pairs).await?;
+    stop([Some(proxy), nginx, Some(backend)]).await;
+    Ok(rows)
+}
+
+/// `tools/list` of 1,000 tools, next to nginx serving the same bytes from a file that it keeps open.
+///
+/// # Errors
+/// When something does not start or a load fails.
+pub(crate) async fn list(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
+    let cores = &workshop.places.subject;
+    let backend = workshop.backend(LISTED).await?;
+    let proxy = workshop
+        .proxy(cores, Some(1), Behind::Http(&backend.endpoint), LISTED)
+        .await?;
+    let (answer, _) = read_list(&proxy.endpoint).await?;
+    let nginx = workshop.nginx(cores, backend.endpoint.address, &answer).await?;
+    let ask = Ask::List { bytes: answer.len() };
+    let pairs = [1, 8].map(|connections| Pair {
+        name: format!("list of {LISTED} tools, {}", size(answer.len())),
+        connections,
+        contract: Some(1.2),
+        baseline: nginx.as_ref().map(|nginx| Side::new(nginx, ask.clone()).at("/list")),
+        subject: Some(Side::new(&proxy, ask.clone())),
+    });
+    let rows = measure(arguments, pairs.into()).await?;
+    stop([Some(proxy), nginx, Some(backend)]).await;
+    Ok(rows)
+}
+
+/// `tools/call` to a stdio backend that never reads while it writes; nginx has no such backend, so it stands beside
+/// with its HTTP one, as a measure and not as a contract.
+///
+/// # Errors
+/// When something does not start or a load fails, and above all when a call hangs.
+pub(crate) async fn stdio(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
+    let cores = &workshop.places.subject;
+    let backend = workshop.backend(1).await?;
+    let nginx = workshop.nginx(cores, backend.endpoint.address, b"").await?;
+    let proxy = workshop
+        .proxy(cores, Some(1), Behind::Stdio, 1)
+        .await
+        .context("with a stdio backend")?;
+    let pairs = [64, 200_000].map(|bytes| Pair {
+        name: format!("call, {}, stdio backend", size(bytes)),
+        connections: 32,
+        contract: None,
+        baseline: nginx.as_ref().map(|nginx| Side::new(nginx, nginx.call(bytes))),
+        subject: Some(Side::new(&proxy, proxy.call(bytes))),
+    });
+    let rows = measure(arguments, pairs.into()).await?;
+    stop([Some(proxy), nginx, Some(backend)]).await;
+    Ok(rows)
+}
+
+async fn stop(programs: impl IntoIterator<Item = Option<Running>>) {
+    for running in programs.into_iter().flatten() {
+        running.program.stop().await;
+    }
+}
+
+fn cells(arguments: &RunArguments) -> impl Iterator<Item = (usize, usize)> {
+    let chosen = |given: &[usize], usual: &[usize]| {
+        if given.is_empty() {
+            usual.to_vec()
+        } else {
+            given.to_vec()
+        }
+    };
+    let usual_connections: &[usize] = if arguments.quick { &[8, 32] } else { &[1, 8, 32] };
+    let connections = chosen(&arguments.connections, usual_connections);
+    let sizes = chosen(&arguments.bytes, &[64, 10_000, 200_000]);
+    // Quick: the small size at every number of connections, the others at the last.
+    let last = if arguments.quick {
+        connections.last().copied()
+    } else {
+        None
+    };
+    sizes.into_iter().enumerate().flat_map(move |(number, bytes)| {
+        let kept = connections.clone().into_iter();
+        kept.filter(move |&count| number == 0 || last.is_none_or(|last| last == count))
+            .map(move |count| (count, bytes))
+    })
+}
+
+/// The contract for one cell, as a ratio to nginx.
+fn allowed(connections: usize, bytes: usize, one_worker: bool) -> Option<f64> {
+    match bytes {
+        // With one call in flight both mostly wait and wake up, and the figure is about the kernel.
+        ..1_000 if connections == 1 => None,
+        ..1_000 => Some(if one_worker { 1.3 } else { 1.4 }),
+        _ => Some(1.3),
+    }
+}
+
+fn size(bytes: usize) -> String {
+    if bytes >= 1_000 {
+        format!("{} kB", bytes / 1_000)
+    } else {
+        format!("{bytes} B")
+    }
+}
+
+const LISTED: usize = 1_000;
