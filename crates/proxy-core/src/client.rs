@@ -1,0 +1,113 @@
+//! [`ClientHandle`]: the way from anywhere below back to the very client that made a call.
+//!
+//! Interim messages (progress, log, questions of a backend) do not travel in the [`Reply`](crate::Reply). So retry,
+//! hedge, cache and coalesce deal in single answers, and only the front decides how an interim message reaches the wire.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::json::{Notification, Params};
+use crate::{Error, Method, Reply};
+
+/// A message for the client while its call is running.
+pub type Interim = Notification;
+
+/// The future of a question to the client.
+pub type Asked = Pin<Box<dyn Future<Output = Result<Reply, Error>> + Send>>;
+
+/// What a front implements once per call.
+pub trait ClientPort: Send + Sync {
+    /// Hands an interim message over. Never blocks; false when it was dropped, because the client takes none, reads too
+    /// slowly, or is gone.
+    fn notify(&self, message: Interim) -> bool;
+
+    /// Asks the client (sampling, elicitation, roots). The future ends with the client's answer, or with an error when
+    /// the client never declared that it can answer, or is gone.
+    fn ask(&self, method: Method, params: Params) -> Asked;
+}
+
+/// A handle by which whatever is below can tell or ask the client that made this call.
+///
+/// Each attempt of a repeated call works with a [`child`](Self::child): closing it silences a lost attempt, so progress
+/// never runs backwards.
+#[derive(Clone, Default)]
+pub struct ClientHandle {
+    port: Option<Arc<dyn ClientPort>>,
+    gate: Option<Arc<Gate>>,
+}
+
+/// The gates a child goes through: its own and its parent's.
+struct Gate {
+    open: AtomicBool,
+    parent: Option<Arc<Gate>>,
+}
+
+impl Gate {
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire) && self.parent.as_ref().is_none_or(|parent| parent.is_open())
+    }
+}
+
+impl ClientHandle {
+    /// A handle to nobody: messages are dropped, questions refused. For calls the proxy makes on its own behalf.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// A handle to the client behind `port`.
+    pub fn new(port: Arc<dyn ClientPort>) -> Self {
+        Self {
+            port: Some(port),
+            gate: None,
+        }
+    }
+
+    /// A handle for one attempt, which can be [closed](Self::close) without closing this one.
+    pub fn child(&self) -> Self {
+        let gate = Gate {
+            open: AtomicBool::new(true),
+            parent: self.gate.clone(),
+        };
+        Self {
+            port: self.port.clone(),
+            gate: Some(Arc::new(gate)),
+        }
+    }
+
+    /// Silences this handle and its children. A handle that is no child stays open: it is the call's own.
+    pub fn close(&self) {
+        if let Some(gate) = &self.gate {
+            gate.open.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether messages can still get through.
+    pub fn is_open(&self) -> bool {
+        self.port.is_some() && self.gate.as_ref().is_none_or(|gate| gate.is_open())
+    }
+
+    /// Sends an interim message; false when it was dropped.
+    pub fn notify(&self, message: Interim) -> bool {
+        match &self.port {
+            Some(port) if self.is_open() => port.notify(message),
+            _ => false,
+        }
+    }
+
+    /// Asks the client; `None` when there is nobody to ask.
+    pub fn ask(&self, method: Method, params: Params) -> Option<Asked> {
+        match &self.port {
+            Some(port) if self.is_open() => Some(port.ask(method, params)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for ClientHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientHandle").field("open", &self.is_open()).finish()
+    }
+}
