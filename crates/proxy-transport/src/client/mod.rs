@@ -10,6 +10,8 @@
 //!                                                          ┘
 //! ```
 
+pub mod options;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -7,6 +7,8 @@
 //!                                                       └─ DELETE  ends the session
 //! ```
 
+pub mod options;
+
 use std::sync::Arc;
 
 use mcp_proxy_core::json::{Notification, RawJson};
