@@ -34,7 +34,7 @@ pub(crate) struct Weights {
 pub(crate) async fn weigh(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Weights> {
     let count = arguments.sessions.clamp(100, 9_000);
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(1).await?;
+    let backend = workshop.backend(1, false).await?;
     let start = || workshop.proxy(cores, Some(1), Behind::Http(&backend.endpoint), 1);
 
     eprintln!("memory: {count} idle sessions");
@@ -70,7 +70,7 @@ pub(crate) async fn weigh(arguments: &RunArguments, workshop: &Workshop) -> anyh
     let resident_after_load = memory(proxy.pid)?.resident;
     proxy.program.stop().await;
     let mut nginx_after_load = None;
-    if let Some(nginx) = workshop.nginx(cores, backend.endpoint.address, b"").await? {
+    if let Some(nginx) = workshop.nginx(cores, &backend.endpoint, b"").await? {
         load(&nginx.endpoint, &nginx.call(200_000), plan, || {
             processor_time(nginx.pid)
         })

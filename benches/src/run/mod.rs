@@ -65,6 +65,8 @@ pub(crate) enum Section {
     Calls,
     /// `tools/call` with the default number of worker threads, on all cores.
     Default,
+    /// `tools/call` to a backend that issues session ids.
+    Sessions,
     /// `tools/list` of 1,000 tools.
     List,
     /// `tools/call` to a stdio backend.
@@ -75,10 +77,9 @@ pub(crate) enum Section {
 
 impl RunArguments {
     fn wants(&self, section: Section) -> bool {
-        if self.only.is_empty() {
-            !(self.quick && section == Section::Default)
-        } else {
-            self.only.contains(&section)
+        match self.only.as_slice() {
+            [] => !(self.quick && matches!(section, Section::Default | Section::Sessions)),
+            only => only.contains(&section),
         }
     }
 
@@ -120,6 +121,7 @@ pub(crate) fn main(arguments: &RunArguments) -> anyhow::Result<()> {
 }
 
 async fn measure(arguments: &RunArguments, places: Places) -> anyhow::Result<()> {
+    say_if_busy();
     let workshop = Workshop::new(arguments, places).await?;
     let mut report = Report::new(arguments, &workshop);
     for section in Section::value_variants()
@@ -135,6 +137,7 @@ async fn measure(arguments: &RunArguments, places: Places) -> anyhow::Result<()>
             Section::Default => report
                 .rows
                 .extend(sections::default_workers(arguments, &workshop).await?),
+            Section::Sessions => report.rows.extend(sections::sessions(arguments, &workshop).await?),
             Section::List => report.rows.extend(sections::list(arguments, &workshop).await?),
             Section::Stdio => report.rows.extend(sections::stdio(arguments, &workshop).await?),
             Section::Memory => report.memory = Some(memory::weigh(arguments, &workshop).await?),
@@ -146,4 +149,17 @@ async fn measure(arguments: &RunArguments, places: Places) -> anyhow::Result<()>
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Other work on the machine makes figures worthless, ratios included once it takes the measured core.
+fn say_if_busy() {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    if let Some(load) = load
+        .split(' ')
+        .next()
+        .and_then(|load| load.parse::<f64>().ok())
+        .filter(|load| *load > 0.5)
+    {
+        eprintln!("the machine is busy (load {load}): do not quote what follows");
+    }
 }

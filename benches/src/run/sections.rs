@@ -14,8 +14,8 @@ use crate::client::{Ask, read_list};
 /// When something does not start or a load fails.
 pub(crate) async fn calls(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(1).await?;
-    let nginx = workshop.nginx(cores, backend.endpoint.address, b"").await?;
+    let backend = workshop.backend(1, false).await?;
+    let nginx = workshop.nginx(cores, &backend.endpoint, b"").await?;
     let proxy = match workshop.has_proxy() {
         true => Some(
             workshop
@@ -52,9 +52,9 @@ pub(crate) async fn calls(arguments: &RunArguments, workshop: &Workshop) -> anyh
 /// # Errors
 /// When something does not start or a load fails.
 pub(crate) async fn default_workers(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
-    let backend = workshop.backend(1).await?;
+    let backend = workshop.backend(1, false).await?;
     let cores = workshop.places.all();
-    let nginx = workshop.nginx(&cores, backend.endpoint.address, b"").await?;
+    let nginx = workshop.nginx(&cores, &backend.endpoint, b"").await?;
     let proxy = workshop.proxy(&cores, None, Behind::Http(&backend.endpoint), 1).await?;
     let pairs = cells(arguments)
         .filter(|&(connections, _)| connections > 1)
@@ -71,18 +71,41 @@ pub(crate) async fn default_workers(arguments: &RunArguments, workshop: &Worksho
     Ok(rows)
 }
 
+/// `tools/call` to a backend that issues session ids, so that the proxy keeps one session upstream for each downstream.
+///
+/// # Errors
+/// When something does not start or a load fails.
+pub(crate) async fn sessions(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
+    let cores = &workshop.places.subject;
+    let backend = workshop.backend(1, true).await?;
+    let nginx = workshop.nginx(cores, &backend.endpoint, b"").await?;
+    let proxy = workshop
+        .proxy(cores, Some(1), Behind::Http(&backend.endpoint), 1)
+        .await?;
+    let pairs = vec![Pair {
+        name: "call, 64 B, backend with sessions".to_owned(),
+        connections: 32,
+        contract: None,
+        baseline: nginx.as_ref().map(|nginx| Side::new(nginx, nginx.call(64))),
+        subject: Some(Side::new(&proxy, proxy.call(64))),
+    }];
+    let rows = measure(arguments, pairs).await?;
+    stop([Some(proxy), nginx, Some(backend)]).await;
+    Ok(rows)
+}
+
 /// `tools/list` of 1,000 tools, next to nginx serving the same bytes from a file that it keeps open.
 ///
 /// # Errors
 /// When something does not start or a load fails.
 pub(crate) async fn list(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(LISTED).await?;
+    let backend = workshop.backend(LISTED, false).await?;
     let proxy = workshop
         .proxy(cores, Some(1), Behind::Http(&backend.endpoint), LISTED)
         .await?;
     let (answer, _) = read_list(&proxy.endpoint).await?;
-    let nginx = workshop.nginx(cores, backend.endpoint.address, &answer).await?;
+    let nginx = workshop.nginx(cores, &backend.endpoint, &answer).await?;
     let ask = Ask::List { bytes: answer.len() };
     let pairs = [1, 8].map(|connections| Pair {
         name: format!("list of {LISTED} tools, {}", size(answer.len())),
@@ -103,8 +126,8 @@ pub(crate) async fn list(arguments: &RunArguments, workshop: &Workshop) -> anyho
 /// When something does not start or a load fails, and above all when a call hangs.
 pub(crate) async fn stdio(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(1).await?;
-    let nginx = workshop.nginx(cores, backend.endpoint.address, b"").await?;
+    let backend = workshop.backend(1, false).await?;
+    let nginx = workshop.nginx(cores, &backend.endpoint, b"").await?;
     let proxy = workshop
         .proxy(cores, Some(1), Behind::Stdio, 1)
         .await

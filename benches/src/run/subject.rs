@@ -31,6 +31,8 @@ pub(crate) struct Running {
     /// The process whose time and memory count.
     pub(crate) pid: u32,
     pub(crate) endpoint: Endpoint,
+    /// The name of `echo` here.
+    tool: String,
 }
 
 /// What the proxy is to put its own endpoint before.
@@ -91,11 +93,11 @@ impl Workshop {
         self.nginx.as_ref().map(|(_, version)| version.as_str())
     }
 
-    /// Starts the lean backend, which lists `tools` tools.
+    /// Starts the lean backend, which lists `tools` tools and issues session ids if `sessions`.
     ///
     /// # Errors
     /// When it does not start.
-    pub(crate) async fn backend(&self, tools: usize) -> anyhow::Result<Running> {
+    pub(crate) async fn backend(&self, tools: usize, sessions: bool) -> anyhow::Result<Running> {
         let file = self.folder.path().join("backend.address");
         // A file of an earlier backend would be taken for this one's.
         let _ = std::fs::remove_file(&file);
@@ -108,6 +110,7 @@ impl Workshop {
             tools.as_ref(),
         ];
         let command = command.into_iter().chain(["--address-file".as_ref(), file.as_os_str()]);
+        let command = command.chain(sessions.then_some("--sessions".as_ref()));
         let mut program = Program::start("backend", false, self.folder.path(), &self.places.load, &[], command)?;
         let address = program
             .wait_for("an address", START, async || {
@@ -117,16 +120,17 @@ impl Workshop {
         let endpoint = Endpoint {
             address,
             path: "/mcp".to_owned(),
-            session: false,
+            session: sessions,
         };
         Ok(Running {
             pid: program.pid()?,
             program,
             endpoint,
+            tool: "echo".to_owned(),
         })
     }
 
-    /// Starts nginx with one worker in front of `upstream`; it serves `file` as the answer to any POST to `/list`.
+    /// Starts nginx with one worker in front of `backend`; it serves `file` as the answer to any POST to `/list`.
     /// `None` when there is no nginx.
     ///
     /// # Errors
@@ -134,7 +138,7 @@ impl Workshop {
     pub(crate) async fn nginx(
         &self,
         cores: &[usize],
-        upstream: SocketAddr,
+        backend: &Endpoint,
         file: &[u8],
     ) -> anyhow::Result<Option<Running>> {
         let Some((nginx, _)) = &self.nginx else { return Ok(None) };
@@ -144,7 +148,7 @@ impl Workshop {
         std::fs::create_dir_all(folder.join("static"))?;
         std::fs::write(folder.join("static/list"), file)?;
         let configuration = folder.join("nginx.conf");
-        std::fs::write(&configuration, nginx_configuration(&folder, address, upstream))?;
+        std::fs::write(&configuration, nginx_configuration(&folder, address, backend.address))?;
         let command = [
             nginx.as_os_str(),
             "-e".as_ref(),
@@ -163,10 +167,15 @@ impl Workshop {
             .await?;
         let endpoint = Endpoint {
             address,
-            path: "/mcp".to_owned(),
-            session: false,
+            ..backend.clone()
         };
-        Ok(Some(Running { program, pid, endpoint }))
+        let tool = "echo".to_owned();
+        Ok(Some(Running {
+            program,
+            pid,
+            endpoint,
+            tool,
+        }))
     }
 
     /// Starts the proxy with `workers` worker threads (none: its default) and waits until it lists the backend's tools.
@@ -204,6 +213,8 @@ impl Workshop {
             pid: program.pid()?,
             program,
             endpoint,
+            // Behind the proxy, names carry the backend's namespace.
+            tool: format!("{BACKEND}/echo"),
         })
     }
 
@@ -241,12 +252,7 @@ impl Workshop {
 impl Running {
     /// A call of `echo` here, for a text of `bytes` bytes.
     pub(crate) fn call(&self, bytes: usize) -> Ask {
-        // Behind the proxy, names carry the backend's namespace.
-        let tool = if self.endpoint.session {
-            format!("{BACKEND}/echo")
-        } else {
-            "echo".to_owned()
-        };
+        let tool = self.tool.clone();
         Ask::Call { tool, bytes }
     }
 }
@@ -322,9 +328,10 @@ http {{
       proxy_pass http://backend;
       proxy_http_version 1.1;
       proxy_set_header Connection \"\";
-      proxy_buffer_size 16k;
-      proxy_buffers 8 64k;
-      proxy_busy_buffers_size 128k;
+      # A whole answer fits one buffer: at 200 kB that is a third cheaper than many small ones, at 64 B no dearer.
+      proxy_buffer_size 256k;
+      proxy_buffers 8 256k;
+      proxy_busy_buffers_size 512k;
       proxy_max_temp_file_size 0;
     }}
     # Files are not served to POST; turning that refusal into the file itself costs next to nothing.
