@@ -80,13 +80,16 @@ impl Part {
             programs: Vec::new(),
         };
         if !stamped && let Err(error) = self.install(store, &found.folder) {
-            let why = format!("{error:#}");
-            eprintln!("peers: {}: FAILED: {why}", self.name);
-            let why = why.lines().next().unwrap_or_default();
-            found.programs = self.programs().map(|program| Tried::failed(program, why)).collect();
+            eprintln!("peers: {}: FAILED: {error:#}", self.name);
+            // All of it has been said once; each program repeats the heading.
+            let why = error.to_string();
+            found.programs = self.programs().map(|program| Tried::failed(program, &why)).collect();
             return Ok(found);
         }
-        let try_all = !stamped || verify;
+        if !stamped {
+            stamp(&found.folder, STAMP, &found.hash)?;
+        }
+        let try_all = verify || !has_stamp(&found.folder, TRIED, &found.hash);
         let clock = Stopwatch::start();
         found.programs = self
             .programs()
@@ -106,12 +109,13 @@ impl Part {
             .collect();
         if try_all {
             eprintln!("peers: {}: every program tried in {}", self.name, clock.spent());
-        }
-        if found.programs.iter().all(|program| program.command.is_ok()) {
-            fs::write(found.folder.join(STAMP), &found.hash)
-                .with_context(|| format!("cannot write {}", found.folder.join(STAMP).display()))?;
-        } else {
-            let _ = fs::remove_file(found.folder.join(STAMP)); // so that the next run tries again
+            if found.programs.iter().all(|program| program.command.is_ok()) {
+                // A folder for reading only has its stamp already, or is tried each time.
+                let _ = stamp(&found.folder, TRIED, &found.hash);
+            } else if verify {
+                // Whoever asks twice wants it mended: the next run installs afresh.
+                let _ = fs::remove_file(found.folder.join(STAMP));
+            }
         }
         Ok(found)
     }
@@ -121,6 +125,9 @@ impl Part {
         let clock = Stopwatch::start();
         let log = store.log(self.name);
         fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+        for name in [STAMP, TRIED] {
+            let _ = fs::remove_file(folder.join(name)); // it may not exist
+        }
         let locks: Vec<_> = self.locks.iter().map(|lock| store.locks.join(lock)).collect();
         match self.kind {
             Kind::Node => node::install(&locks, folder, &log, INSTALL),
@@ -143,7 +150,7 @@ impl Part {
     }
 
     fn is_stamped(&self, folder: &Path, hash: &str) -> bool {
-        fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == hash)
+        has_stamp(folder, STAMP, hash)
             // The interpreter that an environment points to may have been removed since.
             && self.programs().all(|program| {
                 self.command(program, folder)
@@ -176,8 +183,20 @@ impl Tried {
     }
 }
 
-/// Written last, so that half an installation has none.
+/// Written after the installation, so that half of one has none.
 const STAMP: &str = ".stamp";
+
+/// Written when every program has started. A part without it is not installed again: what is missing may be git.
+const TRIED: &str = ".tried";
+
+fn has_stamp(folder: &Path, name: &str, hash: &str) -> bool {
+    fs::read_to_string(folder.join(name)).is_ok_and(|stamp| stamp == hash)
+}
+
+fn stamp(folder: &Path, name: &str, hash: &str) -> Result<()> {
+    let path = folder.join(name);
+    fs::write(&path, hash).with_context(|| format!("cannot write {}", path.display()))
+}
 
 /// FNV-1a, 64 bits. It tells one lock from the next and guards nothing; npm checks the digests in its lock itself.
 fn fnv1a(bytes: &[u8]) -> u64 {

@@ -15,6 +15,8 @@ pub(crate) struct Store {
     home: PathBuf,
     /// `MCP_PROXY_PEERS_CACHE`.
     cache: Option<PathBuf>,
+    /// Whether parts may be added to the cache; it may be mounted for reading only.
+    cache_grows: bool,
     /// Two runs at once (or two clones with one cache) would delete each other's files.
     _guard: File,
 }
@@ -38,18 +40,21 @@ impl Store {
             anyhow::bail!("{CACHE} is the relative path {}; give an absolute one", cache.display());
         }
         fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
-        let shared = cache.as_ref().unwrap_or(&home);
-        fs::create_dir_all(shared).with_context(|| format!("cannot make {}", shared.display()))?;
-        let path = shared.join("lock");
-        let guard = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let shared = cache.as_ref().and_then(|cache| lock_file(cache).ok());
+        let cache_grows = shared.is_some();
+        let guard = match shared {
+            Some(guard) => guard,
+            None => lock_file(&home)?,
+        };
         if guard.try_lock().is_err() {
-            eprintln!("peers: another run is at work in {}, waiting for it", shared.display());
+            eprintln!("peers: another run is at work in the same folder, waiting for it");
             guard.lock()?;
         }
         Ok(Self {
             locks: workspace.root.join("xtask").join("peers"),
             home,
             cache,
+            cache_grows,
             _guard: guard,
         })
     }
@@ -57,17 +62,17 @@ impl Store {
     /// The folder of one part, linked into `target/peers` when it lies elsewhere. It may not exist yet.
     pub(crate) fn folder(&self, part: &str, hash: &str) -> Result<PathBuf> {
         let here = self.home.join(part);
-        match &self.cache {
-            None => {
+        let cached = self.cache.as_ref().map(|cache| cache.join(format!("{part}-{hash}")));
+        match cached {
+            Some(there) if self.cache_grows || there.is_dir() => {
+                link(&here, &there);
+                Ok(there)
+            }
+            _ => {
                 if here.is_symlink() {
                     remove_link(&here)?; // left by a run with a cache
                 }
                 Ok(here)
-            }
-            Some(cache) => {
-                let there = cache.join(format!("{part}-{hash}"));
-                link(&here, &there);
-                Ok(there)
             }
         }
     }
@@ -88,6 +93,13 @@ impl Store {
     pub(crate) fn inventory_file(&self) -> PathBuf {
         self.home.join("peers.json")
     }
+}
+
+fn lock_file(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    fs::create_dir_all(folder)
+        .and_then(|()| File::create(&path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Only a comfort for people who look into `target/peers`: the tests take the true paths from the inventory.
