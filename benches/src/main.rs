@@ -6,6 +6,8 @@
 #![expect(clippy::print_stdout, reason = "the table is what the program is for")]
 #![expect(clippy::print_stderr, reason = "progress goes where the table does not")]
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod backend;
@@ -33,11 +35,18 @@ enum Part {
     Launch(machine::launch::LaunchArguments),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.part.unwrap_or(Part::Run(arguments.run)) {
+    let outcome = match arguments.part.unwrap_or(Part::Run(arguments.run)) {
         Part::Run(arguments) => run::main(&arguments),
         Part::Backend(arguments) => backend::main(&arguments),
         Part::Launch(arguments) => machine::launch::main(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
