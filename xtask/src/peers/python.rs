@@ -82,7 +82,7 @@ fn base() -> Result<PathBuf> {
         }
     }
     bail!(
-        "no Python 3.10 or newer as {}; install one (on Debian and Ubuntu: apt-get install -y python3 python3-venv)",
+        "no Python 3.11 or newer as {}; install one (on Debian and Ubuntu: apt-get install -y python3 python3-venv)",
         names.join(", ")
     )
 }
@@ -90,7 +90,7 @@ fn base() -> Result<PathBuf> {
 /// Asked of the program itself: names lie, and some are only shims that fail.
 fn is_new_enough(python: &Path) -> bool {
     Command::new(python)
-        .args(["-c", "import sys; sys.exit(sys.version_info < (3, 10))"])
+        .args(["-c", "import sys; sys.exit(sys.version_info < (3, 11))"])
         .output()
         .is_ok_and(|output| output.status.success())
 }

@@ -1,4 +1,4 @@
-//! What every Rust file must keep to: a length that one sitting can read, a page at the top of each crate, and nothing left
+//! What every Rust file must keep to: a length that can be read at once, a page at the top of each crate, and nothing left
 //! for later.
 
 use super::{Finding, Text};
