@@ -65,7 +65,6 @@ fn base() -> Result<PathBuf> {
             "python3.13",
             "python3.12",
             "python3.11",
-            "python3.10",
             "python",
         ],
     };
