@@ -96,6 +96,9 @@ pub(crate) async fn sessions(arguments: &RunArguments, workshop: &Workshop) -> a
 
 /// `tools/list` of 1,000 tools, next to nginx serving the same bytes from a file that it keeps open.
 ///
+/// Two ways: through nginx's memory, as any program must that puts an answer together, which is what the contract is
+/// about; and by `sendfile`, where the bytes never leave the kernel, for orientation.
+///
 /// # Errors
 /// When something does not start or a load fails.
 pub(crate) async fn list(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
@@ -107,14 +110,19 @@ pub(crate) async fn list(arguments: &RunArguments, workshop: &Workshop) -> anyho
     let (answer, _) = read_list(&proxy.endpoint).await?;
     let nginx = workshop.nginx(cores, &backend.endpoint, &answer).await?;
     let ask = Ask::List { bytes: answer.len() };
-    let pairs = [1, 8].map(|connections| Pair {
-        name: format!("list of {LISTED} tools, {}", size(answer.len())),
-        connections,
-        contract: Some(1.2),
-        baseline: nginx.as_ref().map(|nginx| Side::new(nginx, ask.clone()).at("/list")),
-        subject: Some(Side::new(&proxy, ask.clone())),
-    });
-    let rows = measure(arguments, pairs.into()).await?;
+    let mut pairs = Vec::new();
+    for (path, how, contract) in [("/list", "", Some(1.2)), ("/list-by-kernel", ", to sendfile", None)] {
+        for connections in [1, 8] {
+            pairs.push(Pair {
+                name: format!("list of {LISTED} tools, {}{how}", size(answer.len())),
+                connections,
+                contract,
+                baseline: nginx.as_ref().map(|nginx| Side::new(nginx, ask.clone()).at(path)),
+                subject: Some(Side::new(&proxy, ask.clone())),
+            });
+        }
+    }
+    let rows = measure(arguments, pairs).await?;
     stop([Some(proxy), nginx, Some(backend)]).await;
     Ok(rows)
 }

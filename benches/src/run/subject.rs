@@ -130,8 +130,8 @@ impl Workshop {
         })
     }
 
-    /// Starts nginx with one worker in front of `backend`; it serves `file` as the answer to any POST to `/list`.
-    /// `None` when there is no nginx.
+    /// Starts nginx with one worker in front of `backend`; it serves `file` as the answer to any POST to `/list`
+    /// (through its own memory) and `/list-by-kernel` (by `sendfile`). `None` when there is no nginx.
     ///
     /// # Errors
     /// When nginx does not start.
@@ -146,7 +146,9 @@ impl Workshop {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let folder = self.folder.path().join(format!("nginx-{}", address.port()));
         std::fs::create_dir_all(folder.join("static"))?;
-        std::fs::write(folder.join("static/list"), file)?;
+        for name in ["list", "list-by-kernel"] {
+            std::fs::write(folder.join("static").join(name), file)?;
+        }
         let configuration = folder.join("nginx.conf");
         std::fs::write(&configuration, nginx_configuration(&folder, address, backend.address))?;
         let command = [
@@ -335,7 +337,8 @@ http {{
       proxy_max_temp_file_size 0;
     }}
     # Files are not served to POST; turning that refusal into the file itself costs next to nothing.
-    location = /list {{ error_page 405 =200 $uri; }}
+    location = /list {{ error_page 405 =200 $uri; sendfile off; output_buffers 1 1m; }}
+    location = /list-by-kernel {{ error_page 405 =200 $uri; }}
   }}
 }}
 "
