@@ -55,7 +55,7 @@ impl Steps {
     /// Says how it all went.
     pub(crate) fn finish(self) -> ExitCode {
         if self.failed.is_empty() {
-            eprintln!("{}: all is well, {} in all", self.verb, self.clock.spent());
+            eprintln!("{}: every step went well, {} in all", self.verb, self.clock.spent());
             return ExitCode::SUCCESS;
         }
         eprintln!(
