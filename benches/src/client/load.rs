@@ -29,13 +29,15 @@ pub(crate) struct LoadPlan {
 
 /// What a load saw between its two readings.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub(crate) struct Load<M> {
     /// Calls answered, all of them right.
     pub(crate) calls: u64,
     /// Time between the readings.
     pub(crate) elapsed: Duration,
-    /// Processor time of the measured program between the readings.
-    pub(crate) processor: Duration,
+    /// What the meter said at the first reading.
+    pub(crate) before: M,
+    /// What it said at the second.
+    pub(crate) after: M,
     /// Microseconds from the first byte written to the last byte read.
     pub(crate) latency: Histogram<u32>,
 }
@@ -53,12 +55,12 @@ struct Shared {
 ///
 /// # Errors
 /// At the first wrong answer, broken connection or failed reading, and when a call takes longer than 30 seconds.
-pub(crate) async fn load(
+pub(crate) async fn load<M>(
     endpoint: &Endpoint,
     ask: &Ask,
     plan: LoadPlan,
-    meter: impl Fn() -> anyhow::Result<Duration>,
-) -> anyhow::Result<Load> {
+    meter: impl Fn() -> anyhow::Result<M>,
+) -> anyhow::Result<Load<M>> {
     let shared = Rc::new(Shared {
         ask: ask.clone(),
         path: endpoint.path.clone(),
@@ -78,14 +80,10 @@ pub(crate) async fn load(
                 connections.spawn_local(ask_and_check(connection, number, Rc::clone(&shared)));
             }
             undisturbed(&mut connections, plan.warm_up).await?;
-            let (calls, processor, start) = (shared.calls.get(), meter()?, Instant::now());
+            let (first, before, start) = (shared.calls.get(), meter()?, Instant::now());
             shared.recording.set(true);
             undisturbed(&mut connections, plan.measured).await?;
-            let measured = (
-                shared.calls.get() - calls,
-                meter()?.saturating_sub(processor),
-                start.elapsed(),
-            );
+            let (calls, after, elapsed) = (shared.calls.get() - first, meter()?, start.elapsed());
             shared.recording.set(false);
             shared.ended.set(true);
             let ends = async {
@@ -97,12 +95,12 @@ pub(crate) async fn load(
             timeout(LONGEST_CALL, ends)
                 .await
                 .with_context(|| format!("a call hangs: no answer in {LONGEST_CALL:?}"))??;
-            let (calls, processor, elapsed) = measured;
             anyhow::ensure!(calls > 0, "no call was answered in {elapsed:?}");
             Ok(Load {
                 calls,
                 elapsed,
-                processor,
+                before,
+                after,
                 latency: shared.latency.replace(Histogram::new(1)?),
             })
         })
