@@ -97,3 +97,25 @@ async fn a_crash_in_a_test_ends_the_fixture_and_not_the_test() {
     within(fixture.ended()).await;
     assert!(TcpStream::connect(fixture.address()).await.is_err());
 }
+
+#[tokio::test]
+async fn requests_can_be_held_back() {
+    let fixture = Fixture::http().await.unwrap();
+    let mut client = Client::open(&fixture, "2025-11-25").await;
+    fixture.fault(|faults| faults.hang_requests = true);
+    let asked = client.request("ping", json!({}));
+    tokio::pin!(asked);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), &mut asked)
+            .await
+            .is_err(),
+        "nothing is answered"
+    );
+    fixture.fault(|faults| {
+        faults.hang_requests = false;
+        faults.always_stream = true;
+    });
+    assert_eq!(within(asked).await.status, StatusCode::OK);
+    let hello = within(Client::new(fixture.address()).initialize("2025-11-25")).await;
+    assert!(hello.is_stream() && hello.headers.contains_key("mcp-session-id"));
+}

@@ -1,6 +1,6 @@
 //! What happens between a call and its answer: progress, log, questions, change notices, streams left and resumed.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use mcp_proxy_test::Fixture;
 use serde_json::{Value, json};
 
@@ -132,6 +132,26 @@ async fn changes_reach_the_standalone_streams_of_whoever_they_concern() {
         text(one.call("added_1", json!({})).await).await,
         "added_1 was added at run time"
     );
+}
+
+#[tokio::test]
+async fn a_second_standalone_stream_begins_where_the_first_stopped() {
+    let fixture = Fixture::http().await.unwrap();
+    let mut client = Client::open(&fixture, "2025-06-18").await;
+    let mut first = client.get().await;
+    client.call("list_change", json!({})).await;
+    assert!(within(first.message()).await.is_some());
+    client.call("test_trigger_prompt_change", json!({})).await;
+    assert!(within(first.message()).await.is_some());
+    let mut second = client.get().await;
+    assert_eq!(within(first.message()).await, None);
+    client.call("list_change", json!({})).await;
+    assert_eq!(
+        within(second.message()).await.unwrap()["method"],
+        "notifications/tools/list_changed"
+    );
+    client.send(Method::DELETE, String::new()).await;
+    assert_eq!(within(second.message()).await, None);
 }
 
 #[tokio::test]
