@@ -63,7 +63,10 @@ impl<'a> Scanner<'a> {
         if self.peek().is_some() {
             return Err(self.syntax("text after the end of the message"));
         }
+        // Only a refusal needs to know where, and only then is the slower check worth its time: 200 kB of Chinese take
+        // 168 µs with it and 13 µs without.
         if self.seen & 0x80 != 0
+            && simdutf8::basic::from_utf8(self.text).is_err()
             && let Err(error) = std::str::from_utf8(self.text)
         {
             return Err(ScanErrorKind::NotUtf8.at(error.valid_up_to()));
