@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use mcp_proxy_test::{Event, Fixture, Ledger};
+use mcp_proxy_test::{Event, Faults, Fixture, Ledger};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -173,14 +173,20 @@ async fn over_http_it_says_where_it_listens() {
     assert_eq!(within(wrong.child.wait()).await.unwrap().code(), Some(1));
 }
 
+#[test]
+fn tests_of_other_packages_find_the_program() {
+    let program = mcp_proxy_test::fixture_program().unwrap();
+    let version = std::process::Command::new(program).arg("--version").output().unwrap();
+    assert!(version.stdout.starts_with(b"mcp-fixture "));
+}
+
 #[tokio::test]
 async fn noise_comes_before_answers() {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (input, output) = tokio::io::split(theirs);
-    let mut faults = Fixture::http();
-    let mut noisy = mcp_proxy_test::Faults::default();
-    noisy.noise = true;
-    faults = faults.faults(noisy);
+    let mut faults = Faults::default();
+    faults.noise = true;
+    let fixture = Fixture::http().faults(faults);
     let (read, mut write) = tokio::io::split(ours);
     let client = async {
         write
@@ -195,7 +201,7 @@ async fn noise_comes_before_answers() {
         );
     };
     tokio::select! {
-        ended = faults.serve_pipes(input, output) => panic!("{ended:?}"),
+        ended = fixture.serve_pipes(input, output) => panic!("{ended:?}"),
         () = within(client) => {}
     }
 }
