@@ -1,0 +1,178 @@
+//! [`Backend`]: one configured MCP server, whatever state it is in.
+//!
+//! ```text
+//!            ┌────────────── wake (a call, lazy or idle) ◄─── Idle ◄── child stopped for idleness
+//!            ▼                                                 ▲
+//!   ──► Connecting ──handshake, lists──► Ready ──connection gone──► Waiting ──back-off──► Connecting …
+//!            └──────────── refused, silent, malformed ────────────────┘
+//! ```
+//!
+//! A task per backend walks these states, so a slow or dead backend delays nobody: neither start-up, nor lists, nor
+//! calls to others. Its last listing stays. Calls go straight to the peer while that is open; while a connection is
+//! being made they wait for it, no longer than making one may take; otherwise they fail at once.
+
+mod backoff;
+mod listing;
+mod manager;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use mcp_proxy_core::catalogue::Listing;
+use mcp_proxy_core::{Error, SessionKey};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Connector, Peer};
+
+pub use backoff::Backoff;
+pub use service::BackendService;
+
+/// How to run one backend.
+#[derive(Clone, Debug)]
+pub struct BackendOptions {
+    /// Its configured name.
+    pub name: Arc<str>,
+    /// Connect when first [woken](Backend::wake) instead of at start. Its lists stay empty until then.
+    pub lazy: bool,
+    /// How long one attempt to connect and list may take.
+    pub connect_timeout: Duration,
+    /// How long to wait between attempts.
+    pub backoff: Backoff,
+}
+
+/// Where a backend stands. A snapshot; see the module page for the transitions.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The state.
+    pub phase: Phase,
+    /// What it offered when it last answered; kept while it is away.
+    pub listing: Option<Arc<Listing>>,
+    /// Failed attempts since it was last ready.
+    pub failures: u32,
+    /// Why it is not ready, for logs and operators.
+    pub error: Option<Error>,
+}
+
+/// The states of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nobody has asked for it yet, or it was stopped for idleness.
+    Idle,
+    /// A connection is being made.
+    Connecting,
+    /// It serves.
+    Ready,
+    /// It is away; the next attempt follows.
+    Waiting,
+    /// It was stopped for good.
+    Stopped,
+}
+
+/// One configured MCP server. Cloning copies a pointer; [`stop`](Self::stop) ends it for all clones.
+#[derive(Clone)]
+pub struct Backend {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    options: BackendOptions,
+    connector: Arc<dyn Connector>,
+    peer: ArcSwapOption<OpenPeer>,
+    status: watch::Sender<Status>,
+    /// Wakes an idle manager.
+    wake: Notify,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Told whenever the listing is another one.
+    changed: Arc<Notify>,
+}
+
+/// Sized, so that it fits an atomic pointer.
+pub(super) struct OpenPeer(pub(super) Arc<dyn Peer>);
+
+impl Backend {
+    /// Starts the backend's task on the current tokio runtime. `changed` is notified when the listing changes.
+    pub fn start(options: BackendOptions, connector: Arc<dyn Connector>, changed: Arc<Notify>) -> Self {
+        let phase = if options.lazy { Phase::Idle } else { Phase::Connecting };
+        let (status, _) = watch::channel(Status {
+            phase,
+            listing: None,
+            failures: 0,
+            error: None,
+        });
+        let shared = Arc::new(Shared {
+            options,
+            connector,
+            peer: ArcSwapOption::empty(),
+            status,
+            wake: Notify::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            changed,
+        });
+        shared.tasks.spawn(manager::run(shared.clone()));
+        Self { shared }
+    }
+
+    /// Its configured name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.shared.options.name
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> Status {
+        self.shared.status.borrow().clone()
+    }
+
+    /// Follows the status.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.shared.status.subscribe()
+    }
+
+    /// The service that calls for this backend end in.
+    pub fn service(&self) -> BackendService {
+        BackendService::new(self.shared.clone())
+    }
+
+    /// Connects a lazy backend that nobody has asked for yet; for any other this does nothing.
+    pub fn wake(&self) {
+        if self.shared.status.borrow().phase == Phase::Idle && self.shared.status.borrow().listing.is_none() {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Tells the peer that a downstream session has ended.
+    pub fn session_closed(&self, session: SessionKey) {
+        if let Some(peer) = &*self.shared.peer.load() {
+            peer.0.session_closed(session);
+        }
+    }
+
+    /// Ends the connection politely and stops for good. Bounded by the peer's own limits (about five seconds).
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backend")
+            .field("name", self.name())
+            .field("phase", &self.status().phase)
+            .finish()
+    }
+}
