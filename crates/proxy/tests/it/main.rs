@@ -1,0 +1,3 @@
+//! What the library promises to those who write configurations and embed the proxy.
+
+mod config;
