@@ -7,6 +7,7 @@
 //!                                                       └─ DELETE  ends the session
 //! ```
 
+pub mod front;
 pub mod options;
 
 use std::sync::Arc;

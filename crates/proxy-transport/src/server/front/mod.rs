@@ -1,0 +1,265 @@
+//! [`Front`]: the MCP endpoint. HTTP requests in, JSON-RPC calls to the [`App`], JSON or event streams out.
+//!
+//! ```text
+//!   Front::handle ─► guard (Host, Origin) ─► route
+//!        POST    intake (body) ─► Message::scan ─► caller (session) ─► running (the call) ─► answer | body (events)
+//!        GET     the session's own event stream
+//!        DELETE  ends the session
+//! ```
+//!
+//! Generic over the request body, so that the same code serves our own listener and a foreign router.
+
+mod answer;
+mod body;
+mod caller;
+mod calls;
+mod drain;
+mod guard;
+mod health;
+mod intake;
+mod job;
+mod open;
+mod outbox;
+mod post;
+mod respond;
+mod running;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body;
+use mcp_proxy_core::json::Notification;
+use mcp_proxy_core::{Session, SessionKey, codes};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use body::FrontBody;
+use caller::Caller;
+use calls::CallTable;
+use guard::{Accept, Guard};
+use respond::Refusal;
+use running::Cause;
+use session::{Entry, Sessions};
+
+use super::App;
+use super::options::FrontOptions;
+
+/// The MCP endpoint. Cloning copies a pointer.
+///
+/// Under overload it refuses instead of queueing: sessions, calls of a session, streams, messages that wait for a slow
+/// reader and request bodies are all bounded.
+#[derive(Clone)]
+pub struct Front(Arc<Inner>);
+
+struct Inner {
+    options: FrontOptions,
+    guard: Guard,
+    app: Arc<dyn App>,
+    sessions: Sessions,
+    /// Calls that belong to no session.
+    strays: CallTable,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    sweeping: AtomicBool,
+    draining: AtomicBool,
+    running: AtomicUsize,
+    orphans: AtomicUsize,
+    dropped: AtomicU64,
+    /// Told when the last running call has ended.
+    idle: Notify,
+}
+
+impl Front {
+    /// A front for `app`. Needs a tokio runtime only once it serves.
+    pub fn new(options: FrontOptions, app: Arc<dyn App>) -> Self {
+        Self(Arc::new(Inner {
+            guard: Guard::new(&options.allowed_hosts, &options.allowed_origins),
+            sessions: Sessions::new(options.session.clone()),
+            options,
+            app,
+            strays: CallTable::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            sweeping: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+            orphans: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+            idle: Notify::new(),
+        }))
+    }
+
+    /// Whether `path` is answered with anything but 404.
+    pub fn serves(&self, path: &str) -> bool {
+        self.is_endpoint(path) || health::Page::of(path).is_some()
+    }
+
+    /// Serves one HTTP request.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before the answer means that the client has disconnected: a call that is running goes on for
+    /// `session.resume` and is then cancelled.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<FrontBody>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let path = request.uri().path();
+        if !self.is_endpoint(path) {
+            return match health::Page::of(path) {
+                Some(page) => page.answer(&self.0, request.method()),
+                None => Refusal::new(
+                    StatusCode::NOT_FOUND,
+                    codes::INVALID_REQUEST,
+                    "nothing is served on this path",
+                )
+                .response(None),
+            };
+        }
+        if let Err((status, message)) = self.0.guard.check(request.uri(), request.headers()) {
+            return Refusal::new(status, codes::INVALID_REQUEST, message).response(None);
+        }
+        match *request.method() {
+            Method::POST => post::post(&self.0, request).await,
+            Method::GET => self.0.listen(request.headers()),
+            Method::DELETE => self.0.delete(request.headers()),
+            _ => respond::method_not_allowed("GET, POST, DELETE", "this method is not part of MCP"),
+        }
+    }
+
+    /// Tells every session: each gets the message on exactly one of its open streams. A session without one gets
+    /// nothing; a stream whose reader is too slow ends. A message that still waits there is not added again.
+    pub fn broadcast(&self, message: &Notification) {
+        let event = outbox::event(message);
+        for entry in self.0.sessions.all() {
+            entry.send(&event, true);
+        }
+    }
+
+    /// The sessions of this moment, in no order.
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.0
+            .sessions
+            .all()
+            .iter()
+            .map(|entry| entry.session.clone())
+            .collect()
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.0.sessions.len()
+    }
+
+    /// How many calls are running.
+    pub fn running_calls(&self) -> usize {
+        self.0.running.load(Ordering::Relaxed)
+    }
+
+    /// How many interim messages were dropped because their client reads too slowly.
+    pub fn dropped_messages(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Ends a session; false when there is none of that key. Its calls are cancelled, its streams end.
+    pub fn terminate(&self, key: SessionKey) -> bool {
+        let all = self.0.sessions.all();
+        let found = all.iter().find(|entry| entry.session.key == key);
+        found.is_some_and(|entry| self.0.remove(entry, Cause::SessionEnded))
+    }
+
+    fn is_endpoint(&self, path: &str) -> bool {
+        path == self.0.options.path || path == "/"
+    }
+}
+
+impl std::fmt::Debug for Front {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Front")
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// GET: opens a standalone stream.
+    fn listen(self: &Arc<Self>, headers: &HeaderMap) -> Response<FrontBody> {
+        if !headers.contains_key(http::header::ACCEPT) || !Accept::of(headers).stream {
+            let message = "`Accept` must name text/event-stream";
+            return Refusal::new(StatusCode::NOT_ACCEPTABLE, codes::INVALID_REQUEST, message).response(None);
+        }
+        let session = match Caller::session(self, headers) {
+            Ok(session) => session,
+            Err(refusal) => return refusal.response(None),
+        };
+        if self.is_draining() {
+            let message = "the proxy is shutting down";
+            return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message).response(None);
+        }
+        match session.open_stream() {
+            Some(stream) => respond::events(FrontBody::listen(stream, session, self.clone())),
+            None => caller::unknown_session().response(None),
+        }
+    }
+
+    /// DELETE: ends the session.
+    fn delete(&self, headers: &HeaderMap) -> Response<FrontBody> {
+        match Caller::session(self, headers) {
+            Ok(session) if self.remove(&session, Cause::SessionEnded) => respond::empty(StatusCode::NO_CONTENT),
+            Ok(_) => caller::unknown_session().response(None),
+            Err(refusal) => refusal.response(None),
+        }
+    }
+
+    /// Removes a session and ends it; false when somebody else did.
+    fn remove(&self, entry: &Entry, cause: Cause) -> bool {
+        let removed = self.sessions.remove(entry);
+        if removed {
+            self.end(entry, cause);
+        }
+        removed
+    }
+
+    /// Ends a session that was removed from the table.
+    fn end(&self, entry: &Entry, cause: Cause) {
+        entry.calls.close(cause);
+        entry.close_streams(true);
+        self.app.session_closed(entry.session.key);
+    }
+
+    /// Starts the task that removes idle sessions, at the first session.
+    fn start_sweeping(self: &Arc<Self>) {
+        if self.sweeping.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Weak: a front that everybody has dropped ends, and its task with it.
+        let (front, stop) = (Arc::downgrade(self), self.stop.clone());
+        let mut interval = tokio::time::interval(self.sessions.sweep_interval());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = interval.tick() => {}
+                }
+                let Some(front) = front.upgrade() else { return };
+                for entry in front.sessions.sweep() {
+                    front.end(&entry, Cause::SessionEnded);
+                }
+            }
+        });
+    }
+}
+
+/// Locks a mutex whose data no panic can leave half changed.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,142 @@
+//! [`Outbox`]: messages on their way to one event stream, bounded, filled from anywhere, emptied by the stream's body.
+//!
+//! No channel of tokio's: a call needs exactly one allocation for all that belongs to it, and most calls never send
+//! anything, so the queue is a plain one behind a mutex and allocates at the first message.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use mcp_proxy_core::json::Notification;
+
+use super::lock;
+
+/// Most messages that wait for a slow reader.
+pub(super) const MAX_MESSAGES: usize = 1000;
+/// Most bytes of messages that wait for a slow reader.
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
+
+/// A bounded queue of rendered events with one reader.
+#[derive(Debug)]
+pub(super) struct Outbox(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+    open: bool,
+    waker: Option<Waker>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Push {
+    /// It waits for the reader.
+    Taken,
+    /// The reader is too slow.
+    Full,
+    /// Nobody reads any more.
+    Closed,
+}
+
+impl Outbox {
+    pub(super) fn new(open: bool) -> Self {
+        Self(Mutex::new(State {
+            queue: VecDeque::new(),
+            bytes: 0,
+            open,
+            waker: None,
+        }))
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.0).open
+    }
+
+    /// Appends an event. With `merge`, one that is waiting already is not added again.
+    pub(super) fn push(&self, event: Bytes, merge: bool) -> Push {
+        let waker = {
+            let mut state = lock(&self.0);
+            if !state.open {
+                return Push::Closed;
+            }
+            if merge && state.queue.contains(&event) {
+                return Push::Taken;
+            }
+            if state.queue.len() >= MAX_MESSAGES || state.bytes + event.len() > MAX_BYTES {
+                return Push::Full;
+            }
+            state.bytes += event.len();
+            state.queue.push_back(event);
+            state.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+        Push::Taken
+    }
+
+    /// The next event; `None` when the outbox is closed and empty. The task is woken for whatever comes next, also for
+    /// [`wake`](Self::wake).
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut state = lock(&self.0);
+        if let Some(event) = state.queue.pop_front() {
+            state.bytes -= event.len();
+            return Poll::Ready(Some(event));
+        }
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        if state.open { Poll::Pending } else { Poll::Ready(None) }
+    }
+
+    /// The next event, if one is waiting.
+    pub(super) fn pop(&self) -> Option<Bytes> {
+        let mut state = lock(&self.0);
+        let event = state.queue.pop_front()?;
+        state.bytes -= event.len();
+        Some(event)
+    }
+
+    /// Takes no more messages; what waits can still be read.
+    pub(super) fn close(&self) {
+        lock(&self.0).open = false;
+        self.wake();
+    }
+
+    /// Makes the reader look again.
+    pub(super) fn wake(&self) {
+        let waker = lock(&self.0).waker.take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Writes a notification as one event of an event stream.
+pub(super) fn event(message: &Notification) -> Bytes {
+    let method = message.method.as_str();
+    let mut text = Vec::with_capacity(EVENT.len() + method.len() + message.params.len() + 48);
+    text.extend_from_slice(EVENT);
+    text.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#);
+    if serde_json::to_writer(&mut text, method).is_err() {
+        unreachable!("writing a string into memory cannot fail");
+    }
+    if !message.params.is_absent() {
+        text.extend_from_slice(br#","params":"#);
+        message.params.write(&mut text);
+    }
+    text.push(b'}');
+    flatten(&mut text[EVENT.len()..]);
+    text.extend_from_slice(b"\n\n");
+    text.into()
+}
+
+/// How each event begins.
+pub(super) const EVENT: &[u8] = b"event: message\ndata: ";
+
+/// Replaces line breaks by spaces. In JSON they only stand between tokens, and in an event they would end the line.
+pub(super) fn flatten(json: &mut [u8]) {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', &json[from..]) {
+        json[from + at] = b' ';
+        from += at + 1;
+    }
+}
