@@ -1,0 +1,137 @@
+//! Streamable HTTP towards backends (revisions 2024-11-05 to 2025-11-25 of the protocol's handshake).
+//!
+//! ```text
+//!   Call ─► peer      which upstream session; heals one that the backend forgot
+//!             │          session    opened at first use, by one for all who wait
+//!             │          handshake  initialize, notifications/initialized
+//!             ▼
+//!          exchange   id and progress token, POST, answer from JSON or event stream
+//!             │          interim    progress and log to the client, questions refused
+//!             │          status     what an HTTP status means
+//!             │          patience   the bound on silence
+//!             ▼
+//!           pool      connections, driven by the calling task
+//!             └─ dial    name, TCP, TLS
+//!
+//!   stream ─► events   what the backend says unasked: lists changed, gone
+//! ```
+
+mod core;
+mod dial;
+mod events;
+mod exchange;
+mod handshake;
+mod interim;
+mod patience;
+mod peer;
+mod pool;
+mod session;
+mod sse;
+mod status;
+mod stream;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_proxy_core::Error;
+use mcp_proxy_core::catalogue::Kind;
+use mcp_proxy_core::json::RawJson;
+use tokio_util::sync::CancellationToken;
+
+use self::core::Core;
+use self::events::Events;
+use self::peer::HttpPeer;
+use super::options::HttpOptions;
+use super::{BoxFuture, Connected, Connector, Hello};
+
+/// Reaches a backend over Streamable HTTP.
+///
+/// All peers that it opens share one pool of connections and the upstream sessions of clients, so connecting again
+/// costs nobody a session that still works.
+pub struct HttpConnector {
+    /// What is wrong with the options is told at the first attempt to connect.
+    core: Result<Arc<Core>, Error>,
+}
+
+impl HttpConnector {
+    /// A connector for one backend. Opens nothing yet.
+    pub fn new(options: HttpOptions) -> Self {
+        Self {
+            core: Core::new(options),
+        }
+    }
+
+    /// How many connections were opened and how many times one was used again, so far.
+    pub fn connections(&self) -> (u64, u64) {
+        self.core.as_ref().map_or((0, 0), |core| core.pool.counts())
+    }
+
+    /// How many messages of the backend were dropped so far: foreign ids and progress tokens, floods, messages that
+    /// belong to no call.
+    pub fn dropped_messages(&self) -> u64 {
+        self.core.as_ref().map_or(0, |core| core.dropped_messages())
+    }
+}
+
+impl Connector for HttpConnector {
+    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>> {
+        Box::pin(async {
+            let core = self.core.clone()?;
+            core.prepare_tls().await?;
+            let (upstream, hello) = handshake::open(&core).await?;
+            let (events, sender, receiver) = Events::new();
+            let stop = CancellationToken::new();
+            let peer = HttpPeer::new(core.clone(), upstream, events.clone(), stop.clone());
+
+            let forward = events::forward(events.clone(), sender);
+            core.tasks.spawn(stop.clone().run_until_cancelled_owned(forward));
+            let listen = stream::listen(core.clone(), peer.catalogue(), events, announced(&hello));
+            core.tasks.spawn(stop.clone().run_until_cancelled_owned(listen));
+            let sweep = sweep(core.clone());
+            core.tasks.spawn(stop.run_until_cancelled_owned(sweep));
+            Ok(Connected {
+                peer: Arc::new(peer),
+                hello,
+                events: receiver,
+            })
+        })
+    }
+}
+
+impl std::fmt::Debug for HttpConnector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HttpConnector")
+    }
+}
+
+/// Closes idle connections of a backend that nobody calls any more.
+async fn sweep(core: Arc<Core>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        core.pool.sweep();
+    }
+}
+
+/// The lists whose changes a backend has promised to announce.
+fn announced(hello: &Hello) -> Vec<Kind> {
+    let promises = |key: &str| {
+        let declared = hello.capabilities.get(key).and_then(|raw| raw.get("listChanged"));
+        declared.as_ref().map(RawJson::as_str) == Some("true")
+    };
+    let mut kinds = Vec::new();
+    if promises("tools") {
+        kinds.push(Kind::Tool);
+    }
+    if promises("resources") {
+        kinds.extend([Kind::Resource, Kind::Template]);
+    }
+    if promises("prompts") {
+        kinds.push(Kind::Prompt);
+    }
+    kinds
+}
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(15);

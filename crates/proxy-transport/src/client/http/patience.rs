@@ -1,0 +1,90 @@
+//! How long we wait for a backend that says nothing.
+//!
+//! The bound is on silence: anything that arrives starts it anew. Noting that costs one look at the clock; the timer
+//! itself is only moved when it fires.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mcp_proxy_core::{Error, ErrorKind};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+
+use super::pool::Flow;
+
+pin_project! {
+    /// The wait of one exchange.
+    pub(super) struct Patience {
+        #[pin]
+        timer: Sleep,
+        limit: Duration,
+        heard: Instant,
+    }
+}
+
+impl Patience {
+    /// Starts waiting; `limit` bounds each silence.
+    pub(super) fn new(limit: Duration) -> Self {
+        let heard = Instant::now();
+        Self {
+            timer: tokio::time::sleep(limit),
+            limit,
+            heard,
+        }
+    }
+
+    /// Waits for `work` no longer than the limit.
+    ///
+    /// # Errors
+    /// `Timeout`.
+    pub(super) async fn wait<T>(mut self: Pin<&mut Self>, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut work = pin!(work);
+        let done = poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.as_mut().poll_expired(cx).map(Err),
+        })
+        .await?;
+        self.hear();
+        Ok(done)
+    }
+
+    /// The next piece of a body; `None` at its end.
+    ///
+    /// # Errors
+    /// `Timeout` outside, a broken connection inside.
+    pub(super) async fn chunk(mut self: Pin<&mut Self>, flow: &mut Flow) -> Result<Option<io::Result<Bytes>>, Error> {
+        let chunk = poll_fn(|cx| match flow.poll_chunk(cx) {
+            Poll::Ready(chunk) => Poll::Ready(Ok(chunk)),
+            Poll::Pending => self.as_mut().poll_expired(cx).map(Err),
+        })
+        .await?;
+        self.hear();
+        Ok(chunk)
+    }
+
+    fn hear(self: Pin<&mut Self>) {
+        *self.project().heard = Instant::now();
+    }
+
+    fn poll_expired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        let mut this = self.project();
+        loop {
+            if this.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let end = *this.heard + *this.limit;
+            if end <= Instant::now() {
+                let error = Error::new(
+                    ErrorKind::Timeout { sent: true },
+                    "the backend has been silent for too long",
+                );
+                return Poll::Ready(error.caused_by(format!("nothing came for {:?}", this.limit)));
+            }
+            this.timer.as_mut().reset(end);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The peer: which upstream session a call belongs to, and what happens when the backend has forgotten it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_proxy_core::catalogue::Kind;
+use mcp_proxy_core::json::Notification;
+use mcp_proxy_core::{Call, CallFuture, Context, Error, ErrorKind, Reply, SessionKey, codes};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::super::options::SessionMode;
+use super::super::{BoxFuture, Peer};
+use super::core::Core;
+use super::events::Events;
+use super::exchange::{Answer, Fault, Outgoing, encode_notification, exchange, tell};
+use super::session::{Cell, Upstream};
+
+/// A backend after a handshake. Dropping it ends its own tasks and its own session; the sessions of clients belong to
+/// the backend and outlive it.
+pub(super) struct HttpPeer {
+    inner: Arc<Inner>,
+    /// Ends the tasks of this peer.
+    stop: CancellationToken,
+    /// Which handshake it came from; the newest one also stands for the clients' sessions.
+    generation: u64,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    catalogue: Arc<Cell>,
+    /// Whether each client's session gets one of its own.
+    per_client: bool,
+    events: Arc<Events>,
+}
+
+impl HttpPeer {
+    /// A peer whose handshake gave `upstream`.
+    pub(super) fn new(core: Arc<Core>, upstream: Arc<Upstream>, events: Arc<Events>, stop: CancellationToken) -> Self {
+        let per_client = match core.mode {
+            SessionMode::Auto => upstream.id.is_some(),
+            SessionMode::Shared => false,
+            SessionMode::PerClient => true,
+        };
+        Self {
+            generation: core.next_generation(),
+            inner: Arc::new(Inner {
+                core,
+                catalogue: Cell::open(upstream),
+                per_client,
+                events,
+            }),
+            stop,
+        }
+    }
+
+    /// The catalogue's session.
+    pub(super) fn catalogue(&self) -> Arc<Cell> {
+        self.inner.catalogue.clone()
+    }
+}
+
+impl Peer for HttpPeer {
+    fn call(&self, call: Call) -> CallFuture {
+        let inner = self.inner.clone();
+        Box::pin(async move { inner.call(call).await })
+    }
+
+    fn notify(&self, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.inner.notify(notification))
+    }
+
+    fn is_open(&self) -> bool {
+        !self.stop.is_cancelled()
+    }
+
+    fn session_closed(&self, session: SessionKey) {
+        if let Some(cell) = self.inner.core.sessions.remove(session) {
+            // Running calls may still hold it; whoever lets go last ends it at the backend.
+            drop(cell.close());
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.stop.cancel();
+            // Being late is no reason to wait longer: the backend's own limits end what is left.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.end_sessions()).await;
+        })
+    }
+}
+
+impl HttpPeer {
+    async fn end_sessions(&self) {
+        let core = &self.inner.core;
+        let is_newest = core.is_newest(self.generation);
+        let mut cells = vec![self.catalogue()];
+        if is_newest {
+            cells.extend(core.sessions.clear());
+        }
+        let mut ending = JoinSet::new();
+        for upstream in cells.iter().filter_map(|cell| cell.close()) {
+            if ending.len() == ENDING_AT_ONCE {
+                ending.join_next().await;
+            }
+            let core = core.clone();
+            ending.spawn(async move { upstream.end(&core).await });
+        }
+        while ending.join_next().await.is_some() {}
+        if is_newest {
+            core.tasks.close();
+            core.tasks.wait().await;
+            core.pool.clear();
+        }
+    }
+}
+
+impl Drop for HttpPeer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Inner {
+    async fn call(&self, call: Call) -> Result<Reply, Error> {
+        let cell = self.cell(&call.context)?;
+        let mut upstream = cell.get(&self.core, None).await?;
+        let mut healed = false;
+        loop {
+            let outgoing = Outgoing {
+                method: &call.method,
+                params: &call.params,
+                upstream: Some(&upstream),
+                client: &call.client,
+                events: &self.events,
+            };
+            match exchange(&self.core, outgoing).await {
+                Ok(answer) if !says_session_gone(&answer, &upstream) => return Ok(answer.reply),
+                // Nothing was run, so sending it again is safe whatever it is; but only once.
+                Ok(_) | Err(Fault::SessionGone) if !healed => {
+                    healed = true;
+                    upstream = self.heal(&cell, &upstream).await?;
+                }
+                Ok(_) | Err(Fault::SessionGone) => return Err(forgetful()),
+                Err(Fault::Failed(error)) => {
+                    if error.kind() == ErrorKind::NotSent {
+                        self.events.closed(&error);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn notify(&self, notification: Notification) -> Result<(), Error> {
+        let body = encode_notification(&notification.method, &notification.params);
+        let upstream = self.catalogue.get(&self.core, None).await?;
+        let told = match tell(&self.core, &upstream, body.clone()).await {
+            Err(Fault::SessionGone) => {
+                let upstream = self.heal(&self.catalogue, &upstream).await?;
+                tell(&self.core, &upstream, body).await
+            }
+            told => told,
+        };
+        told.map_err(|fault| match fault {
+            Fault::Failed(error) => error,
+            Fault::SessionGone => forgetful(),
+        })
+    }
+
+    /// The session that a call belongs to: its client's own, or the one that all share.
+    fn cell(&self, context: &Context) -> Result<Arc<Cell>, Error> {
+        match &context.session {
+            Some(session) if self.per_client => self.core.sessions.cell(session.key),
+            _ => Ok(self.catalogue.clone()),
+        }
+    }
+
+    /// A session in place of one that the backend has forgotten.
+    async fn heal(&self, cell: &Arc<Cell>, stale: &Arc<Upstream>) -> Result<Arc<Upstream>, Error> {
+        stale.forget();
+        let upstream = cell.get(&self.core, Some(stale)).await?;
+        if Arc::ptr_eq(cell, &self.catalogue) {
+            // A backend that forgot its sessions may have been replaced by another version of itself.
+            self.events.changed(&Kind::ALL);
+        }
+        Ok(upstream)
+    }
+}
+
+fn says_session_gone(answer: &Answer, upstream: &Upstream) -> bool {
+    upstream.id.is_some() && matches!(&answer.reply, Reply::Error(error) if error.code() == codes::SESSION_NOT_FOUND)
+}
+
+fn forgetful() -> Error {
+    Error::new(
+        ErrorKind::ServerFault,
+        "the backend forgot a session that it had just opened",
+    )
+}
+
+/// How long ending all sessions may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sessions that are ended at the same time.
+const ENDING_AT_ONCE: usize = 32;
