@@ -10,7 +10,11 @@
 //!                                                          ┘
 //! ```
 
+pub mod backend;
+pub mod duplex;
+pub mod http;
 pub mod options;
+pub mod stdio;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,0 +1,80 @@
+//! One call over a connection: an id, a place in the queue, the wait for its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mcp_proxy_core::json::{RawJson, Slot};
+use mcp_proxy_core::{Call, Error, ErrorKind, Reply};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Inner;
+use super::link::{Link, Outbound, Waiting, does_not_read, not_open};
+use super::wire;
+
+/// Makes a call. `inner` keeps the connection alive until the answer is there.
+pub(super) async fn call(inner: Arc<Inner>, mut call: Call) -> Result<Reply, Error> {
+    let link = &inner.link;
+    if !link.is_open() {
+        return Err(not_open());
+    }
+    let room = timeout(link.options.idle_timeout, link.requests.reserve())
+        .await
+        .map_err(|_| does_not_read())?
+        .map_err(|_| not_open())?;
+    let id = link.options.ids.fetch_add(1, Ordering::Relaxed);
+    let token = call.params.value(Slot::ProgressToken).map(|token| token.detached());
+    if token.is_some() {
+        call.params.set(Slot::ProgressToken, &RawJson::encode(&id));
+    }
+    let session = call.context.session.as_ref().map(|session| session.key);
+    let waiting = Waiting::new(call.client, session, token);
+    let mut waiter = Waiter {
+        answer: link.register(id, waiting.clone())?,
+        link,
+        id,
+        call: waiting.clone(),
+        // The specification forbids to cancel the handshake; whoever gives it up closes the connection.
+        cancellable: call.method != mcp_proxy_core::Method::Initialize,
+    };
+    room.send(Outbound {
+        text: wire::request(id, &call.method, &call.params),
+        call: Some(waiting),
+    });
+    waiter.answer().await
+}
+
+/// Waits for the answer. Dropped before it came, it withdraws the request, or tells the backend.
+struct Waiter<'a> {
+    link: &'a Arc<Link>,
+    id: u64,
+    call: Arc<Waiting>,
+    answer: oneshot::Receiver<Result<Reply, Error>>,
+    cancellable: bool,
+}
+
+impl Waiter<'_> {
+    async fn answer(&mut self) -> Result<Reply, Error> {
+        let limit = self.link.options.idle_timeout;
+        loop {
+            let due = self.call.last_heard() + limit;
+            match timeout_at(due, &mut self.answer).await {
+                Ok(answer) => return answer.unwrap_or_else(|_| Err(not_open())),
+                Err(_) if self.call.last_heard() + limit > Instant::now() => {}
+                Err(_) => {
+                    let sent = self.call.was_taken();
+                    let message = format!("the backend said nothing for {} s", limit.as_secs_f64());
+                    return Err(Error::new(ErrorKind::Timeout { sent }, message));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if self.link.forget(self.id) && !self.call.withdraw() && self.cancellable {
+            self.link.cancel(self.id);
+        }
+    }
+}

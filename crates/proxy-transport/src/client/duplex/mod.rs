@@ -1,0 +1,234 @@
+//! The peer over any two-way stream of messages: a child process, an in-process server.
+//!
+//! ```text
+//!   call ──► queue (256) ──► writer task ──► framing ──► backend
+//!     │ id, progress token      │ one flush for all that waits
+//!     ▼                         ▼
+//!   waiting calls ◄───────── reader task ◄── framing ◄── backend
+//!     answer · progress · log · list_changed · ping
+//! ```
+//!
+//! The two tasks never wait for each other, nor for a client: pipes fill up in both directions, and whoever then waits
+//! to write before it reads on waits for ever. Ids count up and never repeat, not even over several connections to the
+//! same backend, so that a late answer cannot be taken for another call's.
+
+pub(crate) mod allowance;
+mod call;
+mod changes;
+pub(crate) mod framing;
+mod handshake;
+pub(crate) mod lines;
+mod link;
+mod progress;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod wire;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mcp_proxy_core::json::Notification;
+use mcp_proxy_core::{Call, CallFuture, Error, ErrorKind, SessionKey};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use self::framing::{Incoming, Outgoing};
+use self::lines::{LineReader, LineWriter};
+use self::link::Link;
+use super::options::{IDLE_TIMEOUT, MAX_MESSAGE_BYTES};
+use super::{BoxFuture, Connected, Hello, Peer, PeerEvent};
+
+/// What a [`DuplexPeer`] needs to know.
+#[derive(Clone, Debug)]
+pub struct DuplexOptions {
+    /// The backend's name, for the log.
+    pub name: Arc<str>,
+    /// Longest silence during one call; what arrives for the call starts it anew.
+    pub idle_timeout: Duration,
+    /// Largest message that is taken, in bytes. A larger one ends the connection.
+    pub max_message_bytes: usize,
+    /// Where request ids come from. A connector hands the same counter to all its connections.
+    pub ids: Arc<AtomicU64>,
+}
+
+impl DuplexOptions {
+    /// The defaults, with a counter of its own.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            idle_timeout: IDLE_TIMEOUT,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+            ids: Arc::new(AtomicU64::new(1)),
+        }
+    }
+}
+
+/// A connection to a backend over one two-way stream. It is closed when the last clone and the last call are gone.
+#[derive(Clone)]
+pub struct DuplexPeer {
+    inner: Arc<Inner>,
+}
+
+/// Owns the connection: dropping it ends both tasks.
+struct Inner {
+    link: Arc<Link>,
+    tasks: TaskTracker,
+}
+
+/// What a connection has dropped because it made no sense or belonged to nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Output that is no JSON-RPC message.
+    pub junk: u64,
+    /// Answers to no call that waits: late, foreign or repeated ones.
+    pub foreign: u64,
+    /// Notifications nobody could be given.
+    pub undeliverable: u64,
+    /// Requests of the backend that were refused.
+    pub refused: u64,
+}
+
+impl DuplexPeer {
+    /// Starts speaking newline-delimited JSON-RPC. The handshake is still to be made.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn lines<R, W>(reader: R, writer: W, options: DuplexOptions) -> (Self, mpsc::Receiver<PeerEvent>)
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let limit = options.max_message_bytes;
+        Self::start(LineReader::new(reader, limit), LineWriter::new(writer), options)
+    }
+
+    /// Starts speaking newline-delimited JSON-RPC and makes the handshake. Dropping the future ends the connection.
+    ///
+    /// # Errors
+    /// Whatever kept the backend from answering.
+    pub async fn connect<R, W>(reader: R, writer: W, options: DuplexOptions) -> Result<Connected, Error>
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (peer, events) = Self::lines(reader, writer, options);
+        let hello = peer.handshake().await?;
+        Ok(Connected {
+            peer: Arc::new(peer),
+            hello,
+            events,
+        })
+    }
+
+    fn start(
+        incoming: impl Incoming,
+        outgoing: impl Outgoing,
+        mut options: DuplexOptions,
+    ) -> (Self, mpsc::Receiver<PeerEvent>) {
+        options.idle_timeout = options.idle_timeout.min(LONGEST_TIMEOUT);
+        let (link, to_write, control) = Link::new(options);
+        let (events, received) = mpsc::channel(EVENTS);
+        let tasks = TaskTracker::new();
+        tasks.spawn(writer::write(outgoing, to_write, control, link.clone()));
+        // Its place is kept from the start, so that the last event always finds room.
+        if let Ok(closed) = events.clone().try_reserve_owned() {
+            tasks.spawn(reader::read(incoming, link.clone(), events, closed));
+        }
+        tasks.close();
+        let inner = Arc::new(Inner { link, tasks });
+        (Self { inner }, received)
+    }
+
+    /// Opens the session: `initialize`, then `notifications/initialized`.
+    ///
+    /// # Errors
+    /// Whatever kept the backend from answering, or what was wrong with its answer.
+    pub async fn handshake(&self) -> Result<Hello, Error> {
+        handshake::handshake(self).await
+    }
+
+    /// What was dropped so far.
+    pub fn dropped(&self) -> Dropped {
+        let counters = &self.inner.link.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Dropped {
+            junk: read(&counters.junk),
+            foreign: read(&counters.foreign),
+            undeliverable: read(&counters.undeliverable),
+            refused: read(&counters.refused),
+        }
+    }
+
+    /// A handle that does not keep the connection alive, for whoever watches it.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            link: self.inner.link.clone(),
+        }
+    }
+}
+
+/// Watches a connection without keeping it alive.
+pub(crate) struct Watch {
+    link: Arc<Link>,
+}
+
+impl Watch {
+    /// Waits until the connection is closed.
+    pub(crate) async fn closed(&self) {
+        self.link.done.cancelled().await;
+    }
+
+    /// Ends the connection for a reason.
+    pub(crate) fn fail(&self, reason: &Error) {
+        self.link.close(reason);
+    }
+
+    /// Ends the connection when it has not been used for `silence`; otherwise says when to look again.
+    pub(crate) fn close_if_idle(&self, silence: Duration, reason: &Error) -> Result<(), Instant> {
+        self.link.close_if_idle(silence, reason)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.link.close(&closed_here());
+    }
+}
+
+impl Peer for DuplexPeer {
+    fn call(&self, call: Call) -> CallFuture {
+        Box::pin(call::call(self.inner.clone(), call))
+    }
+
+    fn notify(&self, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.inner.link.notify(&notification).await })
+    }
+
+    fn is_open(&self) -> bool {
+        self.inner.link.is_open()
+    }
+
+    fn session_closed(&self, _: SessionKey) {}
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.link.close(&closed_here());
+            self.inner.tasks.wait().await;
+        })
+    }
+}
+
+fn closed_here() -> Error {
+    Error::new(ErrorKind::SentUnknown, "the connection to the backend was closed")
+}
+
+/// Events that wait for the manager. Changes are merged, so more than one of each kind never waits.
+const EVENTS: usize = 16;
+
+/// Anything longer is as good as for ever, and an instant that far ahead could not be computed.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);

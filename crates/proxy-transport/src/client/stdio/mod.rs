@@ -1,0 +1,126 @@
+//! Backends that are child processes and speak over their standard input and output.
+//!
+//! One process serves all clients; with [`SessionMode::PerClient`] each client has one of its own, and a first one shows
+//! the catalogue what the backend offers. A process is stopped by closing its input, then SIGTERM, then SIGKILL, to its
+//! whole group. Nobody has to wait for that: every process has a keeper task that sees to its end, and whoever drops a
+//! connector, a peer or a connect future leaves nothing behind.
+//!
+//! On Linux the `mcp-proxy` binary starts children under a [supervisor](crate::supervise), so that they die with the proxy
+//! even when it is killed. Elsewhere, and in programs that do not name a supervisor, a killed proxy closes its children's
+//! input, which well-behaved servers take as their end.
+
+mod clients;
+mod command;
+mod environment;
+mod process;
+mod signal;
+mod stderr;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use mcp_proxy_core::json::Notification;
+use mcp_proxy_core::{Call, CallFuture, Error, SessionKey};
+use tokio_util::task::TaskTracker;
+
+use self::clients::Clients;
+use self::process::Process;
+use super::options::{SessionMode, StdioOptions};
+use super::{BoxFuture, Connected, Connector, Peer};
+
+/// Starts a backend's process and connects to it.
+pub struct StdioConnector {
+    shared: Arc<Shared>,
+    clients: Arc<Clients>,
+}
+
+/// What all processes of one backend have in common.
+struct Shared {
+    name: Arc<str>,
+    options: StdioOptions,
+    /// One counter for all of its processes: ids never repeat.
+    ids: Arc<AtomicU64>,
+    /// Owns the keepers and the readers of standard error.
+    tasks: TaskTracker,
+}
+
+impl StdioConnector {
+    /// Connects to `options.command`; `name` is the backend's, for the log.
+    pub fn new(name: impl Into<Arc<str>>, options: StdioOptions) -> Self {
+        let shared = Shared {
+            name: name.into(),
+            options,
+            ids: Arc::new(AtomicU64::new(1)),
+            tasks: TaskTracker::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            clients: Arc::default(),
+        }
+    }
+
+    async fn open(&self) -> Result<Connected, Error> {
+        let (process, events) = Process::start(&self.shared)?;
+        let hello = process.handshake(&self.shared).await?;
+        let own = self.shared.options.session == SessionMode::PerClient;
+        let peer = StdioPeer {
+            shared: self.shared.clone(),
+            process: Arc::new(process),
+            clients: own.then(|| (self.clients.clone(), self.clients.adopt())),
+        };
+        Ok(Connected {
+            peer: Arc::new(peer),
+            hello,
+            events,
+        })
+    }
+}
+
+impl Connector for StdioConnector {
+    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>> {
+        Box::pin(self.open())
+    }
+}
+
+/// A backend's running process, or its first one.
+struct StdioPeer {
+    shared: Arc<Shared>,
+    process: Arc<Process>,
+    /// The processes of clients, where each has its own, and our number among those who use them.
+    clients: Option<(Arc<Clients>, u64)>,
+}
+
+impl Peer for StdioPeer {
+    fn call(&self, call: Call) -> CallFuture {
+        match (&self.clients, &call.context.session) {
+            (Some((clients, _)), Some(session)) => {
+                let (clients, shared, client) = (clients.clone(), self.shared.clone(), session.key);
+                Box::pin(async move { clients.call(&shared, client, call).await })
+            }
+            _ => Box::pin(self.process.clone().call(call)),
+        }
+    }
+
+    fn notify(&self, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        self.process.peer.notify(notification)
+    }
+
+    fn is_open(&self) -> bool {
+        self.process.peer.is_open()
+    }
+
+    fn session_closed(&self, session: SessionKey) {
+        if let Some((clients, _)) = &self.clients {
+            clients.remove(session);
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            match &self.clients {
+                Some((clients, us)) => drop(tokio::join!(self.process.close(), clients.close(*us))),
+                None => self.process.close().await,
+            }
+        })
+    }
+}

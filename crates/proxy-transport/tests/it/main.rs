@@ -1,0 +1,8 @@
+//! The transports against real sockets and processes.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, and says where")]
+
+#[cfg(target_os = "linux")]
+mod processes;
+#[cfg(target_os = "linux")]
+mod stdio;
