@@ -8,6 +8,7 @@
 //! ```
 
 pub mod front;
+pub mod listen;
 pub mod options;
 
 use std::sync::Arc;

@@ -199,13 +199,10 @@ impl Running {
             outcome: None,
             orphan: false,
         };
-        let future = front.app.service().call(Call {
-            method: request.method,
-            params: request.params,
-            item: None,
-            context,
-            client: ClientHandle::new(running.call.clone()),
-        });
+        let mut call = Call::new(request.method).with_params(request.params);
+        call.context = context;
+        call.client = ClientHandle::new(running.call.clone());
+        let future = front.app.service().call(call);
         *lock(&running.call.future) = Some(future);
         Ok(running)
     }
