@@ -1,0 +1,142 @@
+//! One connection: the handshake, then HTTP/1.1 until one side has had enough.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::{Accepted, Fallback};
+use crate::server::front::Front;
+
+/// Longest time for a request head, and for a connection between two requests.
+const HEAD: Duration = Duration::from_secs(30);
+/// Longest TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Most header fields of a request.
+const MAX_HEADERS: usize = 64;
+
+/// What all connections share.
+pub(super) struct Server {
+    front: Front,
+    fallback: Option<Fallback>,
+    stop: Stop,
+    http: http1::Builder,
+}
+
+/// Tells all connections to end after the request they serve.
+///
+/// A flag beside the token: looking at the token takes a lock that all connections share, and this is looked at each
+/// time a connection wakes.
+#[derive(Clone, Default)]
+pub(super) struct Stop {
+    token: CancellationToken,
+    flag: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// Tells them.
+    pub(super) fn now(&self) {
+        self.flag.store(true, Ordering::SeqCst);
+        self.token.cancel();
+    }
+}
+
+impl Server {
+    pub(super) fn new(front: Front, fallback: Option<Fallback>, stop: Stop) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_headers(MAX_HEADERS)
+            .keep_alive(true)
+            .half_close(false)
+            .pipeline_flush(false);
+        Self {
+            front,
+            fallback,
+            stop,
+            http,
+        }
+    }
+
+    /// Serves a connection to its end. What goes wrong on it concerns nobody else.
+    pub(super) async fn serve(self: Arc<Self>, accepted: Accepted) {
+        let ended = match accepted {
+            Accepted::Tcp(stream, None) => match stream.set_nodelay(true) {
+                Ok(()) => self.speak(stream).await,
+                Err(error) => Err(error.into()),
+            },
+            Accepted::Tcp(stream, Some(tls)) => {
+                // An answer is written whole; waiting for more only delays it.
+                let handshake = async {
+                    stream.set_nodelay(true)?;
+                    tls.accept(stream).await
+                };
+                let handshake = async {
+                    match tokio::time::timeout(HANDSHAKE, handshake).await {
+                        Ok(stream) => stream,
+                        Err(_) => Err(io::Error::new(
+                            io::ErrorKind::TimedOut,
+                            "the TLS handshake took too long",
+                        )),
+                    }
+                };
+                tokio::select! {
+                    () = self.stop.token.cancelled() => Ok(()),
+                    stream = handshake => match stream {
+                        Ok(stream) => self.speak(stream).await,
+                        Err(error) => Err(error.into()),
+                    },
+                }
+            }
+            #[cfg(unix)]
+            Accepted::Unix(stream) => self.speak(stream).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error = %*error, "a connection broke off");
+        }
+    }
+
+    async fn speak<I>(&self, io: I) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin,
+    {
+        let service = service_fn(|request| async move {
+            Ok::<_, Infallible>(match &self.fallback {
+                Some(fallback) if !self.front.serves(request.uri().path()) => fallback(request).await,
+                _ => self.front.handle(request).await,
+            })
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
+        let mut stop = pin!(self.stop.token.cancelled());
+        let (mut told, mut stopping) = (false, false);
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                // Polled once, to be woken; the waker of a task stays the same.
+                if !told {
+                    told = true;
+                    let _ = stop.as_mut().poll(cx);
+                }
+                if stopping || !self.stop.flag.load(Ordering::SeqCst) {
+                    return Poll::Pending;
+                }
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        })
+        .await
+        .map_err(Into::into)
+    }
+}
