@@ -72,11 +72,12 @@ impl Checker<'_> {
         let known = schema["properties"].as_object();
         let rest = &schema["additionalProperties"];
         members.retain(|name, member| {
+            let table_path = path;
             let path = join(path, name);
             let schema = known.and_then(|known| known.get(name));
             let Some(schema) = schema.or_else(|| rest.is_object().then_some(rest)) else {
                 let names = known.into_iter().flat_map(|known| known.keys().map(String::as_str));
-                self.unknown(&path, name, &names.collect::<Vec<_>>());
+                self.unknown(&path, table_path, name, &names.collect::<Vec<_>>());
                 return false;
             };
             let fits = self.value(member, schema, &path);
@@ -107,16 +108,18 @@ impl Checker<'_> {
         true
     }
 
-    fn unknown(&mut self, path: &str, name: &str, known: &[&str]) {
-        let table = self
-            .places
-            .shown(path.strip_suffix(name).unwrap_or_default().trim_end_matches('.'));
+    fn unknown(&mut self, path: &str, table_path: &str, name: &str, known: &[&str]) {
+        let table = self.places.shown(table_path);
         let message = match table.as_str() {
             "" => format!("unknown key `{name}`"),
             table => format!("unknown key `{name}` in `{table}`"),
         };
         let remedy = match nearest(name, known) {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
+            Some(nearest) => {
+                // What was meant is not missing.
+                self.places.spoil(&join(table_path, nearest));
+                format!("did you mean `{nearest}`?")
+            }
             None => format!("known here: {}", list(known)),
         };
         self.problems.push(self.places.at_key(path, message, remedy));
@@ -166,14 +169,19 @@ impl Checker<'_> {
     fn refuse_type(&mut self, value: &Value, wanted: &str, path: &str) -> bool {
         let name = path.rsplit('.').next().unwrap_or(path);
         let remedy = match (wanted, value) {
+            (_, Value::Empty(..)) => "write a value, or delete the key".to_owned(),
             ("integer" | "boolean", Value::String(_, text)) if fits_when_bare(text, wanted) => {
                 format!("write it without quotes: {name} = {text}")
             }
+            ("boolean", _) => "write `true` or `false`, without quotes".to_owned(),
+            ("integer", _) => "write a whole number, without quotes".to_owned(),
             ("string", Value::Num(..) | Value::Bool(..)) => "write it in quotes".to_owned(),
-            ("array", Value::Dict(..)) if path == "backends" => "write `[[backends]]`, with two brackets".to_owned(),
-            ("array", Value::String(..)) => format!("write a list: {name} = [\"…\"]"),
-            ("object", _) => format!("write a table: `[{}]`", self.places.shown(path)),
-            _ => String::new(),
+            ("string", _) => "write a single text in quotes".to_owned(),
+            ("array", _) if path == "backends" => {
+                "write a list: `[[backends]]`, with two brackets, in TOML, `- name: …` in YAML".to_owned()
+            }
+            ("array", _) => format!("write a list: {name} = [\"…\"]"),
+            _ => format!("write a table: `[{}]`", self.places.shown(path)),
         };
         let message = format!("`{}` needs {}, not {}", name, article(wanted), found(value));
         self.problems.push(self.places.at_value(path, message, remedy));

@@ -184,8 +184,18 @@ impl Places {
         false
     }
 
+    /// The whole of a text: the place of what stands nowhere in it.
+    pub(crate) fn enter_root(&mut self, source: &Arc<SourceText>) {
+        let place = text_place(source, &(0..0));
+        self.enter_one(String::new(), place.clone(), place);
+    }
+
     pub(crate) fn set_names(&mut self, names: Vec<Option<String>>) {
         self.names = names;
+    }
+
+    pub(crate) fn add_name(&mut self, name: Option<String>) {
+        self.names.push(name);
     }
 
     /// The path as people read it: backends by name.
@@ -237,7 +247,10 @@ pub(crate) fn join(path: &str, name: &str) -> String {
 
 fn parent(path: &str) -> Option<&str> {
     // A quoted name may hold dots: the search then stops at a path that is no key, and goes on from there.
-    path.rfind(['.', '[']).map(|end| &path[..end])
+    match path.rfind(['.', '[']) {
+        Some(end) => Some(&path[..end]),
+        None => (!path.is_empty()).then_some(""),
+    }
 }
 
 /// Whether the value is one that nobody should print.

@@ -80,7 +80,8 @@ impl Reader<'_> {
     }
 
     fn refuse(&mut self, span: &Range<usize>, message: &str) -> Data {
-        self.slips.push(Slip::new(span.clone(), message, ""));
+        self.slips
+            .push(Slip::new(span.clone(), message, "write it as JSON demands"));
         Data::Null
     }
 
@@ -141,7 +142,8 @@ fn syntax(text: &str, error: &serde_json::Error) -> Slip {
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
     let remedy = match message.as_str() {
         "trailing comma" => "delete the comma",
-        _ => "",
+        "key must be a string" => "quote the key, or delete the comma before it",
+        _ => "check quotes, commas and brackets",
     };
     Slip::new(at..at, message, remedy)
 }

@@ -128,8 +128,9 @@ impl Loader {
     /// Everything that is wrong with it.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<ProxyConfig, ConfigErrors> {
         let path = path.as_ref();
-        let text = read(path, None).map_err(|problem| ConfigErrors::new(vec![problem]))?;
-        self.assemble(&path.display().to_string(), text, Format::of(path), &folder_of(path))
+        let shown = path.display().to_string();
+        let text = read(path, &shown, None).map_err(|problem| ConfigErrors::new(vec![problem]))?;
+        self.assemble(&shown, text, Format::of(path), &folder_of(path))
     }
 
     /// Reads a text, whose relative paths start in the current folder.
@@ -188,6 +189,7 @@ impl Loader {
         let root = root
             .map_err(|slips| ConfigErrors::new(slips.into_iter().map(|slip| slip.into_problem(&source)).collect()))?;
         let mut assembly = Assembly::new(self, folder);
+        assembly.places.enter_root(&source);
         assembly.places.enter(&source, "", &root);
         assembly.finish(Layer::new(name, root.value()))
     }
@@ -223,6 +225,7 @@ impl<'l> Assembly<'l> {
             Err(error) => return Err(ConfigErrors::new(vec![plain(error.to_string(), "")])),
         };
         let folder = self.folder;
+        self.places.set_names(names(&value));
         self.complete(&mut value, "", folder);
         self.import_all(&mut value);
         self.places.set_names(names(&value));
@@ -352,7 +355,7 @@ impl<'l> Assembly<'l> {
     }
 
     fn import(&mut self, value: &mut Value, path: &Path, shown: &str, place: Option<Place>) {
-        let text = match read(path, place) {
+        let text = match read(path, shown, place) {
             Ok(text) => text,
             Err(problem) => return self.problems.push(problem),
         };
@@ -398,6 +401,7 @@ impl<'l> Assembly<'l> {
         };
         self.places.enter_one(path.clone(), place.clone(), place);
         self.places.enter(source, &path, backend);
+        self.places.add_name(name);
         self.complete(&mut imported, &path, folder);
         // The importing file may stand in another folder: relative paths keep meaning the same.
         if folder != self.folder {
@@ -426,14 +430,14 @@ fn names(value: &Value) -> Vec<Option<String>> {
     backends.iter().map(name).collect()
 }
 
-fn read(path: &Path, place: Option<Place>) -> Result<String, Problem> {
+fn read(path: &Path, shown: &str, place: Option<Place>) -> Result<String, Problem> {
     let mut text = String::new();
     let result = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
     let refused = |message: String, remedy: &str| Problem {
+        key: place.as_ref().map_or("", |_| "proxy.import_backends").to_owned(),
         place: place.clone(),
         ..plain(message, remedy)
     };
-    let shown = path.display();
     match result {
         Err(error) => {
             let remedy = match place {

@@ -78,7 +78,8 @@ impl Servers {
                     }
                     _ => {
                         let message = "`disabled` needs `true` or `false`";
-                        self.errors.push(Slip::new(node.span.clone(), message, ""));
+                        self.errors
+                            .push(Slip::new(node.span.clone(), message, "write it without quotes"));
                     }
                 },
                 _ => self.ignored(key, MEMBERS),

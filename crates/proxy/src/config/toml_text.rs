@@ -16,11 +16,15 @@ pub(crate) fn read(text: &str) -> Result<Node, Vec<Slip>> {
     let mut slips: Vec<Slip> = errors
         .iter()
         .map(|error| {
-            Slip::new(
-                error.span().unwrap_or(0..0),
-                error.message().trim().replace('\n', ", "),
-                "",
-            )
+            let message = error.message().trim().replace('\n', ", ");
+            let remedy = match message.as_str() {
+                "duplicate key" => "delete one of the two",
+                _ if text.trim_start().starts_with('{') => {
+                    "write TOML; for the `.mcp.json` of a client there is `--from-mcp-json`"
+                }
+                _ => "write `key = value`: a text in quotes, a number, `true`, `false`, a [list] or a { table }",
+            };
+            Slip::new(error.span().unwrap_or(0..0), message, remedy)
         })
         .collect();
     let span = document.span();

@@ -76,7 +76,11 @@ impl<'t> Reader<'t> {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let at = self.offset(error.marker().index());
-                Err(Slip::new(at..at, error.info(), ""))
+                Err(Slip::new(
+                    at..at,
+                    error.info(),
+                    "check indentation and brackets; quote text that begins with a special character",
+                ))
             }
             None => Ok((Event::StreamEnd, Span::default())),
         }
@@ -114,7 +118,9 @@ impl<'t> Reader<'t> {
             }
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned();
-                let node = node.ok_or_else(|| Slip::new(start.clone(), "no anchor has this name", ""))?;
+                let node = node.ok_or_else(|| {
+                    Slip::new(start.clone(), "no anchor has this name", "define it before it is used")
+                })?;
                 self.aliased = self.aliased.saturating_add(size(&node));
                 if self.aliased > MAX_ALIASED {
                     return Err(Slip::new(start, "aliases stand for too much", "write the values out"));
@@ -127,7 +133,13 @@ impl<'t> Reader<'t> {
                     0,
                 )
             }
-            _ => return Err(Slip::new(start, "a value is missing here", "")),
+            _ => {
+                return Err(Slip::new(
+                    start,
+                    "a value is missing here",
+                    "write one, or delete the key",
+                ));
+            }
         };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
@@ -143,7 +155,7 @@ impl<'t> Reader<'t> {
             let name = match event {
                 Event::MappingEnd | Event::StreamEnd => return Ok((members, span)),
                 Event::Scalar(name, ..) => name.into_owned(),
-                _ => return Err(Slip::new(key_span, "a key must be a plain word", "")),
+                _ => return Err(Slip::new(key_span, "a key must be a plain word", "write `key: value`")),
             };
             if members.iter().any(|(key, _)| key.name == name) {
                 let message = format!("the key `{name}` stands here a second time");

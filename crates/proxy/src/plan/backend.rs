@@ -42,6 +42,9 @@ pub(super) fn plan_all(judge: &mut Judge<'_>, config: &ProxyConfig) -> Vec<Backe
                 shared_namespace(judge, config, namespace, first, &path);
             }
         }
+        if judge.is_spoiled(&format!("{path}.transport")) {
+            continue;
+        }
         check_keys(judge, backend, &path);
         if let Some(plan) = plan(judge, backend, &path, &config.proxy.separator) {
             plans.push(plan);

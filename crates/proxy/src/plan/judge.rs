@@ -42,6 +42,11 @@ impl<'c> Judge<'c> {
         }
     }
 
+    /// Whether the value was refused before: what follows from it is not worth a message.
+    pub(super) fn is_spoiled(&self, path: &str) -> bool {
+        self.origin.places.is_spoiled(path)
+    }
+
     /// Where a key was written, for people.
     pub(super) fn place(&self, path: &str) -> Option<String> {
         let place = self.origin.places.value(path)?;

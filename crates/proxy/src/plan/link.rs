@@ -60,7 +60,10 @@ pub(super) fn stdio(judge: &mut Judge<'_>, backend: &BackendSection, path: &str)
     options.inherit_env = backend.inherit_env.clone().unwrap_or_default();
     for (index, name) in options.inherit_env.iter().enumerate() {
         if name.is_empty() || name.contains(['=', '\0']) {
-            let message = format!("`{}` cannot be the name of an environment variable", shortened(name));
+            let message = match name.is_empty() {
+                true => "the name of a variable is empty".to_owned(),
+                false => format!("`{}` cannot be the name of an environment variable", shortened(name)),
+            };
             let remedy = "write a name, or a pattern such as `AWS_*`";
             judge.value(&format!("{}[{index}]", key("inherit_env")), message, remedy);
         }

@@ -3,7 +3,7 @@
 mod examples;
 mod layers;
 mod mcp_json;
-
+mod mistakes;
 mod never_panics;
 mod pages;
 
