@@ -198,11 +198,13 @@ impl Drop for Opening {
     }
 }
 
-/// A failed handshake means that the caller's own call was never sent.
+/// A handshake whose outcome is open says of the caller's own call that it was never sent.
 fn nothing_sent(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Refused | ErrorKind::Pushback { .. } | ErrorKind::Overloaded | ErrorKind::NotSent => error,
-        _ => Error::new(ErrorKind::NotSent, "no session with the backend could be opened").caused_by(error),
+        ErrorKind::SentUnknown | ErrorKind::Timeout { .. } => {
+            Error::new(ErrorKind::NotSent, "no session with the backend could be opened").caused_by(error)
+        }
+        _ => error,
     }
 }
 

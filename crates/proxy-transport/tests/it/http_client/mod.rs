@@ -1,0 +1,110 @@
+//! Streamable HTTP towards backends, over real sockets: against a well-behaved server, and against ones that are not.
+
+mod answers;
+mod connections;
+mod fixture;
+mod interim;
+mod script;
+mod sessions;
+mod unasked;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mcp_proxy_core::json::{Params, RawJson};
+use mcp_proxy_core::{
+    Asked, Call, ClientHandle, ClientPort, Context, Error, ErrorKind, Interim, Method, ProtocolVersion, Reply, Session,
+    SessionKey,
+};
+use mcp_proxy_transport::client::http::HttpConnector;
+use mcp_proxy_transport::client::options::HttpOptions;
+use mcp_proxy_transport::client::{Connected, Connector};
+use tokio::sync::Notify;
+
+use script::Script;
+
+fn options(script: &Script) -> HttpOptions {
+    HttpOptions::new(script.url().parse().unwrap())
+}
+
+async fn connect(options: HttpOptions) -> (HttpConnector, Connected) {
+    let connector = HttpConnector::new(options);
+    let connected = soon(connector.connect()).await.unwrap();
+    (connector, connected)
+}
+
+/// Long enough for any machine, short enough to see that something hangs.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, work).await.expect("it hangs")
+}
+
+fn tool(params: &str) -> Call {
+    Call::new(Method::ToolsCall).with_params(Params::parse(params.to_owned()).unwrap())
+}
+
+fn call() -> Call {
+    tool(r#"{"name":"x"}"#)
+}
+
+fn of_session(mut call: Call, key: u64) -> Call {
+    let session = Session {
+        key: SessionKey(key),
+        version: ProtocolVersion::LATEST,
+        capabilities: RawJson::from_static("{}"),
+        client_info: None,
+    };
+    call.context = Context {
+        session: Some(Arc::new(session)),
+        ..Context::default()
+    };
+    call
+}
+
+async fn run(connected: &Connected, call: Call) -> Result<Reply, Error> {
+    soon(connected.peer.call(call)).await
+}
+
+#[track_caller]
+fn assert_kind(outcome: Result<Reply, Error>, kind: ErrorKind) {
+    match outcome {
+        Err(error) => assert_eq!(error.kind(), kind, "{error}: {:?}", std::error::Error::source(&error)),
+        Ok(reply) => panic!("{reply:?} instead of {kind:?}"),
+    }
+}
+
+fn text(reply: &Reply) -> &str {
+    reply.result().expect("a result").as_str()
+}
+
+/// A client that writes down what it is told.
+#[derive(Default)]
+struct Client {
+    told: Mutex<Vec<(String, String)>>,
+    news: Notify,
+}
+
+impl Client {
+    fn handle() -> (Arc<Self>, ClientHandle) {
+        let client = Arc::new(Self::default());
+        (client.clone(), ClientHandle::new(client))
+    }
+
+    fn told(&self) -> Vec<(String, String)> {
+        self.told.lock().unwrap().clone()
+    }
+}
+
+impl ClientPort for Client {
+    fn notify(&self, message: Interim) -> bool {
+        let params = String::from_utf8(message.params.to_bytes().to_vec()).unwrap();
+        self.told.lock().unwrap().push((message.method.to_string(), params));
+        self.news.notify_one();
+        true
+    }
+
+    fn ask(&self, _: Method, _: Params) -> Asked {
+        Box::pin(async { Err(Error::new(ErrorKind::Refused, "nobody is asked here")) })
+    }
+}
