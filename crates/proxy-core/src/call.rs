@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalogue::Item;
+use crate::catalogue::{BackendIndex, Item};
 use crate::json::Params;
 use crate::{ClientHandle, Context, Method};
 
@@ -18,6 +18,8 @@ pub struct Call {
     pub params: Params,
     /// The definition the call is about, once the catalogue has resolved its name.
     pub item: Option<Arc<Item>>,
+    /// The backend it goes to, once resolved. A resource can have an owner without being listed by itself.
+    pub backend: Option<BackendIndex>,
     /// Who calls, how long it may take, where it has been.
     pub context: Context,
     /// The way back to the client for everything that is not the reply.
@@ -31,6 +33,7 @@ impl Call {
             method,
             params: Params::absent(),
             item: None,
+            backend: None,
             context: Context::default(),
             client: ClientHandle::none(),
         }

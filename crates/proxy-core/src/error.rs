@@ -5,8 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::{RpcError, codes};
 
 /// A call that got no answer from a backend.
@@ -22,6 +20,16 @@ struct Inner {
     message: String,
     backend: Option<Arc<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// `data` of an error that the client is told.
+#[derive(serde::Serialize)]
+struct Data<'a> {
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 /// What happened.
@@ -142,16 +150,17 @@ impl Error {
             ErrorKind::Cancelled => (codes::CANCELLED, "cancelled"),
             ErrorKind::Overloaded => (codes::OVERLOADED, "overloaded"),
         };
-        let mut data = json!({ "reason": reason });
-        if let Some(backend) = self.backend_name() {
-            data["backend"] = backend.into();
-        }
-        if let ErrorKind::Pushback {
-            retry_after: Some(after),
-        } = self.kind()
-        {
-            data["retry_after_ms"] = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).into();
-        }
+        let retry_after_ms = match self.kind() {
+            ErrorKind::Pushback { retry_after } => {
+                retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
+            }
+            _ => None,
+        };
+        let data = Data {
+            reason,
+            backend: self.backend_name(),
+            retry_after_ms,
+        };
         RpcError::with_data(code, &self.0.message, &data)
     }
 

@@ -24,11 +24,11 @@ pub struct RpcError {
 impl RpcError {
     /// An error of our own: `code`, one sentence, no data.
     pub fn new(code: i64, message: &str) -> Self {
-        Self::build(code, message, None)
+        Self::build::<()>(code, message, None)
     }
 
     /// An error of our own with `data`.
-    pub fn with_data(code: i64, message: &str, data: &serde_json::Value) -> Self {
+    pub fn with_data<D: serde::Serialize + ?Sized>(code: i64, message: &str, data: &D) -> Self {
         Self::build(code, message, Some(data))
     }
 
@@ -56,13 +56,13 @@ impl RpcError {
         &self.raw
     }
 
-    fn build(code: i64, message: &str, data: Option<&serde_json::Value>) -> Self {
+    fn build<D: serde::Serialize + ?Sized>(code: i64, message: &str, data: Option<&D>) -> Self {
         #[derive(serde::Serialize)]
-        struct Object<'a> {
+        struct Object<'a, D: ?Sized> {
             code: i64,
             message: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
-            data: Option<&'a serde_json::Value>,
+            data: Option<&'a D>,
         }
         Self {
             code,

@@ -1,7 +1,5 @@
 //! What backends can do, and the union that the proxy declares.
 
-use serde_json::{Value, json};
-
 use super::Listing;
 use crate::json::RawJson;
 
@@ -40,11 +38,11 @@ impl Feature {
         }
     }
 
-    fn declared(self) -> Value {
+    fn declared(self) -> &'static str {
         match self {
             // The proxy's own lists change when backends come and go, whatever the backends say of theirs.
-            Self::Tools | Self::Resources | Self::Prompts => json!({ "listChanged": true }),
-            Self::Completions | Self::Logging => json!({}),
+            Self::Tools | Self::Resources | Self::Prompts => r#"{"listChanged":true}"#,
+            Self::Completions | Self::Logging => "{}",
         }
     }
 }
@@ -79,11 +77,11 @@ impl Offer {
 /// capabilities once, and what comes later would be lost on it.
 pub(super) fn merge(offers: &[Option<Offer>]) -> RawJson {
     let incomplete = offers.iter().any(Option::is_none);
-    let mut all = serde_json::Map::new();
-    for feature in Feature::ALL {
-        if incomplete || offers.iter().flatten().any(|offer| offer.has(feature)) {
-            all.insert(feature.key().to_owned(), feature.declared());
-        }
-    }
-    RawJson::encode(&all)
+    let offered = |feature: &&Feature| incomplete || offers.iter().flatten().any(|offer| offer.has(**feature));
+    let members: Vec<_> = Feature::ALL
+        .iter()
+        .filter(offered)
+        .map(|feature| format!("\"{}\":{}", feature.key(), feature.declared()))
+        .collect();
+    RawJson::trusted(format!("{{{}}}", members.join(",")).into())
 }

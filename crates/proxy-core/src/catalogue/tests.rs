@@ -166,7 +166,7 @@ fn capabilities_are_everything_until_all_answered_and_then_the_union() {
     let complete = build(&[("a", "a", listing(&[]))]);
     assert_eq!(
         complete.capabilities().as_str(),
-        r#"{"resources":{"listChanged":true},"tools":{"listChanged":true}}"#
+        r#"{"tools":{"listChanged":true},"resources":{"listChanged":true}}"#
     );
 }
 

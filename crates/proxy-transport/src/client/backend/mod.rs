@@ -25,7 +25,7 @@ use arc_swap::ArcSwapOption;
 use mcp_proxy_core::catalogue::Listing;
 use mcp_proxy_core::{Error, SessionKey};
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{Connector, Peer};
@@ -74,10 +74,13 @@ pub enum Phase {
     Stopped,
 }
 
-/// One configured MCP server. Cloning copies a pointer; [`stop`](Self::stop) ends it for all clones.
+/// One configured MCP server. Cloning copies a pointer; [`stop`](Self::stop) ends it for all clones, dropping the last
+/// one ends it without waiting.
 #[derive(Clone)]
 pub struct Backend {
     shared: Arc<Shared>,
+    /// The task holds `shared` too, so the last clone of this is what ends it.
+    _alive: Arc<DropGuard>,
 }
 
 pub(super) struct Shared {
@@ -117,7 +120,8 @@ impl Backend {
             changed,
         });
         shared.tasks.spawn(manager::run(shared.clone()));
-        Self { shared }
+        let alive = Arc::new(shared.stop.clone().drop_guard());
+        Self { shared, _alive: alive }
     }
 
     /// Its configured name.
@@ -159,12 +163,6 @@ impl Backend {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 

@@ -1,0 +1,55 @@
+//! The seam to the front: what it serves, and what it tells us about sessions.
+
+use std::sync::Arc;
+
+use mcp_proxy_core::json::{Notification, RawJson};
+use mcp_proxy_core::{Session, SessionKey, SharedService};
+use mcp_proxy_transport::server::{App, Welcome};
+
+use super::hub::Hub;
+
+/// A hub, as the front sees it.
+pub(crate) struct HubApp {
+    hub: Arc<Hub>,
+    server_info: RawJson,
+}
+
+impl HubApp {
+    /// Serves `hub` under the proxy's own name and version.
+    pub(crate) fn new(hub: Arc<Hub>, name: &str, version: &str) -> Self {
+        let server_info = RawJson::encode(&serde_json::json!({ "name": name, "version": version }));
+        Self { hub, server_info }
+    }
+}
+
+impl App for HubApp {
+    fn service(&self) -> SharedService {
+        self.hub.service().clone()
+    }
+
+    fn welcome(&self) -> Welcome {
+        let catalogue = self.hub.catalogue();
+        Welcome {
+            capabilities: catalogue.capabilities().clone(),
+            server_info: self.server_info.clone(),
+            instructions: catalogue.instructions().map(Arc::from),
+        }
+    }
+
+    fn session_opened(&self, _: &Arc<Session>) {
+        self.hub.wake();
+    }
+
+    fn session_closed(&self, session: SessionKey) {
+        self.hub.session_closed(session);
+    }
+
+    /// Nothing that a client says unasked concerns a backend yet: the proxy declares no roots upwards.
+    fn notified(&self, _: &Arc<Session>, notification: Notification) {
+        tracing::trace!(method = %notification.method, "a notification of a client ends here");
+    }
+
+    fn missing(&self) -> Vec<String> {
+        self.hub.missing()
+    }
+}

@@ -1,0 +1,201 @@
+//! [`Hub`]: the backends of one plan, and the catalogue merged from what they offer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use mcp_proxy_core::SharedService;
+use mcp_proxy_core::catalogue::{Catalogue, CatalogueBuilder, Kind, Source};
+use mcp_proxy_core::json::{Notification, Params};
+use mcp_proxy_core::{Method, SessionKey};
+use mcp_proxy_transport::client::Connector;
+use mcp_proxy_transport::client::backend::{Backend, BackendOptions, Backoff, Phase};
+use mcp_proxy_transport::client::http::HttpConnector;
+use mcp_proxy_transport::client::stdio::StdioConnector;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::plan::{BackendPlan, LinkPlan};
+use crate::stack::route::Route;
+use crate::stack::{CatalogueHandle, backend, edge};
+
+/// How long a backend's first attempt may keep the proxy from calling itself ready.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// One attempt to reach a server over a network, handshake and lists included.
+const NETWORK_CONNECT: Duration = Duration::from_secs(15);
+
+/// The same for a child process: package runners take their time when they start something for the first time.
+const PROCESS_CONNECT: Duration = Duration::from_secs(60);
+
+/// The backends and what they offer together.
+pub(crate) struct Hub {
+    backends: Vec<Backend>,
+    sources: Vec<Source>,
+    instructions: Option<Box<str>>,
+    catalogue: CatalogueHandle,
+    service: SharedService,
+    changed: Arc<Notify>,
+    started: Instant,
+}
+
+/// A backend to be started: its plan, or a connector that a library user brought along.
+pub(crate) struct Entry {
+    pub(crate) plan: BackendPlan,
+    pub(crate) connector: Option<Arc<dyn Connector>>,
+}
+
+impl Hub {
+    /// Starts every enabled backend on the current runtime and returns at once.
+    pub(crate) fn start(entries: Vec<Entry>, instructions: Option<Arc<str>>) -> Self {
+        let changed = Arc::new(Notify::new());
+        let (mut backends, mut sources) = (Vec::new(), Vec::new());
+        for Entry { plan, connector } in entries.into_iter().filter(|entry| entry.plan.enabled) {
+            sources.push(Source {
+                name: plan.name.clone(),
+                namespace: plan.namespace.clone(),
+                trust_annotations: false,
+            });
+            backends.push(start(plan, connector, &changed));
+        }
+        let instructions = instructions.map(|text| Box::from(&*text));
+        let catalogue = Arc::new(ArcSwap::from_pointee(merge(&backends, &sources, instructions.clone())));
+        let route = Route::new(
+            backends
+                .iter()
+                .zip(&sources)
+                .map(|(one, source)| backend::backend(&source.namespace, one.service())),
+        );
+        let service = edge::edge(&catalogue, route);
+        Self {
+            backends,
+            sources,
+            instructions,
+            catalogue,
+            service,
+            changed,
+            started: Instant::now(),
+        }
+    }
+
+    /// The stack that answers calls.
+    pub(crate) fn service(&self) -> &SharedService {
+        &self.service
+    }
+
+    /// The catalogue of this moment.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.load_full()
+    }
+
+    /// The backends, in configuration order.
+    pub(crate) fn backends(&self) -> &[Backend] {
+        &self.backends
+    }
+
+    /// A client is there: whatever waits for one may start.
+    pub(crate) fn wake(&self) {
+        self.backends.iter().for_each(Backend::wake);
+    }
+
+    /// A client's session has ended.
+    pub(crate) fn session_closed(&self, session: SessionKey) {
+        for backend in &self.backends {
+            backend.session_closed(session);
+        }
+    }
+
+    /// The backends whose first attempt is still under way. None after a few seconds: one that hangs must not keep the
+    /// others from serving.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        if self.started.elapsed() >= GRACE {
+            return Vec::new();
+        }
+        let first_attempt = |backend: &&Backend| {
+            let status = backend.status();
+            status.phase == Phase::Connecting && status.listing.is_none() && status.failures == 0
+        };
+        self.backends
+            .iter()
+            .filter(first_attempt)
+            .map(|backend| format!("backend `{}`", backend.name()))
+            .collect()
+    }
+
+    /// Keeps the catalogue current; `tell` is called with each `list_changed` that clients should hear. Never ends.
+    pub(crate) async fn follow(&self, tell: impl Fn(Notification)) {
+        let mut warned = Vec::new();
+        loop {
+            self.changed.notified().await;
+            let new = Arc::new(merge(&self.backends, &self.sources, self.instructions.clone()));
+            for warning in new.warnings() {
+                // Said once, not with every change of some other backend.
+                if !warned.contains(warning) {
+                    tracing::warn!(backend = %warning.backend, "{}", warning.message);
+                }
+            }
+            warned = new.warnings().to_vec();
+            let old = self.catalogue.swap(new.clone());
+            for method in differences(&old, &new) {
+                tell(Notification {
+                    method,
+                    params: Params::absent(),
+                });
+            }
+        }
+    }
+
+    /// Stops every backend, all at once. Bounded by the longest stop of one.
+    pub(crate) async fn stop(&self) {
+        let mut stopping = JoinSet::new();
+        for backend in self.backends.iter().cloned() {
+            stopping.spawn(async move { backend.stop().await });
+        }
+        while stopping.join_next().await.is_some() {}
+    }
+}
+
+fn start(plan: BackendPlan, connector: Option<Arc<dyn Connector>>, changed: &Arc<Notify>) -> Backend {
+    let (connect_timeout, backoff) = match &plan.link {
+        LinkPlan::Http(_) => (NETWORK_CONNECT, Backoff::NETWORK),
+        LinkPlan::Stdio(_) => (PROCESS_CONNECT, Backoff::PROCESS),
+        LinkPlan::Builtin => (NETWORK_CONNECT, Backoff::PROCESS),
+    };
+    let connector = connector.unwrap_or_else(|| match plan.link {
+        LinkPlan::Stdio(options) => Arc::new(StdioConnector::new(plan.name.clone(), options)),
+        LinkPlan::Http(options) => Arc::new(HttpConnector::new(options)),
+        LinkPlan::Builtin => Arc::new(crate::builtin::BuiltinConnector::new(plan.name.clone())),
+    });
+    let options = BackendOptions {
+        name: plan.name,
+        lazy: plan.lazy,
+        connect_timeout,
+        backoff,
+    };
+    Backend::start(options, connector, changed.clone())
+}
+
+fn merge(backends: &[Backend], sources: &[Source], instructions: Option<Box<str>>) -> Catalogue {
+    let mut builder = CatalogueBuilder::new(instructions);
+    for (backend, source) in backends.iter().zip(sources) {
+        builder.add(source.clone(), backend.status().listing);
+    }
+    builder.build()
+}
+
+/// Which `list_changed` notifications the difference calls for.
+fn differences(old: &Catalogue, new: &Catalogue) -> Vec<Method> {
+    let differs = |kind| old.list(kind) != new.list(kind);
+    let mut methods = Vec::new();
+    if differs(Kind::Tool) {
+        methods.push(Method::ToolsChanged);
+    }
+    if differs(Kind::Resource) || differs(Kind::Template) {
+        methods.push(Method::ResourcesChanged);
+    }
+    if differs(Kind::Prompt) {
+        methods.push(Method::PromptsChanged);
+    }
+    methods
+}

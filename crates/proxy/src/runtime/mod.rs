@@ -1,0 +1,11 @@
+//! A plan at work: backends, catalogue, front and listener, started together and stopped together.
+
+mod app;
+mod hub;
+mod proxy;
+mod router;
+mod start_error;
+
+pub use proxy::Proxy;
+pub use router::SessionHandle;
+pub use start_error::StartError;

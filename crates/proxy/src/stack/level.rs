@@ -1,0 +1,136 @@
+//! `logging/setLevel`: one call of a client, passed on to every backend that logs.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use mcp_proxy_core::catalogue::Feature;
+use mcp_proxy_core::json::{RawJson, Slot};
+use mcp_proxy_core::{Call, Error, Method, Reply, codes};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tower::{Layer, Service};
+
+use super::CatalogueHandle;
+use super::answer::Answer;
+use super::route::Route;
+
+/// How long backends have to take the level; the answer does not depend on them.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
+
+/// Passes a log level on to every backend that declared `logging`.
+#[derive(Clone)]
+pub(crate) struct LevelLayer {
+    catalogue: CatalogueHandle,
+    route: Route,
+}
+
+impl LevelLayer {
+    pub(crate) fn new(catalogue: &CatalogueHandle, route: Route) -> Self {
+        Self {
+            catalogue: catalogue.clone(),
+            route,
+        }
+    }
+}
+
+impl<S> Layer<S> for LevelLayer {
+    type Service = Level<S>;
+
+    fn layer(&self, inner: S) -> Level<S> {
+        Level {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service of [`LevelLayer`].
+#[derive(Clone)]
+pub(crate) struct Level<S> {
+    inner: S,
+    layer: LevelLayer,
+}
+
+/// Rare, so a box is honest here; every other call passes through unboxed.
+type Fanned = Pin<Box<dyn Future<Output = Result<Reply, Error>> + Send>>;
+
+impl<S: Service<Call, Response = Reply, Error = Error>> Service<Call> for Level<S> {
+    type Response = Reply;
+    type Error = Error;
+    type Future = Answer<Either<S::Future>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        if call.method != Method::SetLevel {
+            return Answer::Inner {
+                future: Either::Inner {
+                    future: self.inner.call(call),
+                },
+            };
+        }
+        let known = call
+            .params
+            .string(Slot::Level)
+            .is_some_and(|level| LEVELS.contains(&level.as_ref()));
+        if !known {
+            let message = format!("`level` must be one of {}", LEVELS.join(", "));
+            return Answer::known(Reply::error(codes::INVALID_PARAMS, &message));
+        }
+        Answer::Inner {
+            future: Either::Fanned {
+                future: self.layer.fan_out(call),
+            },
+        }
+    }
+}
+
+impl LevelLayer {
+    /// Tells all at once. A backend that refuses or is silent keeps its own level: the client has asked for less or more
+    /// to read, nothing that could fail.
+    fn fan_out(&self, call: Call) -> Fanned {
+        let mut telling = JoinSet::new();
+        for backend in self.catalogue.load().backends_with(Feature::Logging) {
+            telling.spawn(timeout(PATIENCE, self.route.call_backend(backend, call.clone())));
+        }
+        Box::pin(async move {
+            while telling.join_next().await.is_some() {}
+            Ok(Reply::Result(RawJson::from_static("{}")))
+        })
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The inner service's future, or the fan-out.
+    #[project = EitherProjection]
+    pub(crate) enum Either<F> {
+        Inner { #[pin] future: F },
+        Fanned { future: Fanned },
+    }
+}
+
+impl<F: Future<Output = Result<Reply, Error>>> Future for Either<F> {
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            EitherProjection::Inner { future } => future.poll(cx),
+            EitherProjection::Fanned { future } => future.as_mut().poll(cx),
+        }
+    }
+}
