@@ -6,3 +6,5 @@
 mod processes;
 #[cfg(target_os = "linux")]
 mod stdio;
+#[cfg(target_os = "linux")]
+mod supervise;

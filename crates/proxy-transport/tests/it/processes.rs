@@ -1,8 +1,8 @@
 //! Which processes belong to a test: those that carry its mark in their environment, however they were started.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -77,37 +77,50 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     assert!(waited.is_ok(), "never came to be: {what}");
 }
 
-/// The example `stdio`, which is also a supervisor. Built when this test runs without the examples.
+/// The example `stdio`, which is also a supervisor. Cargo builds it before it runs all tests of this package; it is built
+/// here when only some are run.
 pub(crate) fn example() -> PathBuf {
-    static BUILD: Mutex<bool> = Mutex::new(false);
-    let mut built = BUILD.lock().unwrap();
+    static BUILD: Mutex<()> = Mutex::new(());
+    let _one = BUILD.lock().unwrap();
     let test = std::env::current_exe().unwrap();
-    let folder = test
-        .ancestors()
-        .find(|folder| folder.join(".fingerprint").is_dir())
-        .unwrap();
-    if !*built {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = std::process::Command::new(cargo);
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            "mcp-proxy-transport",
-            "--example",
-            "stdio",
-        ]);
-        if folder.file_name().is_some_and(|name| name == "release") {
-            build.arg("--release");
-        }
-        assert!(
-            build
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .status()
-                .unwrap()
-                .success()
-        );
-        *built = true;
+    let mut folders = test.ancestors();
+    let folder = folders.find(|folder| folder.join(".fingerprint").is_dir()).unwrap();
+    let program = folder.join("examples").join("stdio");
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = newest(&package.join("src")).max(newest(&package.join("examples")));
+    if program
+        .metadata()
+        .and_then(|about| about.modified())
+        .is_ok_and(|built| built > sources)
+    {
+        return program;
     }
-    folder.join("examples").join("stdio")
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = std::process::Command::new(cargo);
+    build.args([
+        "build",
+        "--quiet",
+        "--package",
+        "mcp-proxy-transport",
+        "--example",
+        "stdio",
+    ]);
+    if folder.file_name().is_some_and(|name| name == "release") {
+        build.arg("--release");
+    }
+    assert!(build.current_dir(package).status().unwrap().success());
+    program
+}
+
+fn newest(folder: &Path) -> SystemTime {
+    let times = folder.read_dir().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let about = entry.metadata().unwrap();
+        if about.is_dir() {
+            newest(&entry.path())
+        } else {
+            about.modified().unwrap()
+        }
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -170,7 +170,11 @@ async fn death_fails_the_calls_under_way_at_once() {
         calls.spawn(connected.peer.call(tool("crash", "{}")));
         let start = Instant::now();
         while let Some(reply) = calls.join_next().await {
-            assert_eq!(reply.unwrap().unwrap_err().kind(), ErrorKind::SentUnknown);
+            let error = reply.unwrap().unwrap_err();
+            assert_eq!(
+                (error.kind(), error.backend_name()),
+                (ErrorKind::SentUnknown, Some("child"))
+            );
         }
         assert!(start.elapsed() < Duration::from_secs(1));
         assert!(matches!(connected.events.recv().await, Some(PeerEvent::Closed(_))));
@@ -184,30 +188,31 @@ async fn death_fails_the_calls_under_way_at_once() {
 }
 
 #[tokio::test]
-async fn a_child_that_does_not_read_delays_nobody_else() {
+async fn a_child_that_does_not_read_is_heard_all_the_same() {
     let mark = Mark::new("deaf");
-    let (_connector, connected) = connect(shell(&mark, "exec sleep 1000")).await;
-    let params = format!(r#"{{"x":"{}"}}"#, "x".repeat(1 << 20));
+    // It takes one byte of the first call, says something, and never reads again.
+    let said = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    let rest = format!("dd bs=1 count=1 2>/dev/null >&2; echo '{said}'; exec sleep 1000");
+    let (_connector, mut connected) = connect(shell(&mark, &rest)).await;
+    let params = Params::parse(format!(r#"{{"x":"{}"}}"#, "x".repeat(1 << 20))).unwrap();
     let mut calls = JoinSet::new();
     for _ in 0..10 {
         calls.spawn(
             connected
                 .peer
-                .call(Call::new(Method::ToolsCall).with_params(Params::parse(params.clone()).unwrap())),
+                .call(Call::new(Method::ToolsCall).with_params(params.clone())),
         );
     }
+    let event = connected.events.recv().await;
+    assert!(matches!(event, Some(PeerEvent::ListChanged(_))), "{event:?}");
     connected.peer.close().await;
     let mut kinds = Vec::new();
     while let Some(reply) = calls.join_next().await {
         kinds.push(reply.unwrap().unwrap_err().kind());
     }
-    assert_eq!(kinds.len(), 10);
-    assert!(
-        kinds
-            .iter()
-            .all(|kind| matches!(kind, ErrorKind::SentUnknown | ErrorKind::NotSent)),
-        "{kinds:?}"
-    );
+    let unknown = kinds.iter().filter(|kind| **kind == ErrorKind::SentUnknown).count();
+    let not_sent = kinds.iter().filter(|kind| **kind == ErrorKind::NotSent).count();
+    assert_eq!((unknown, not_sent), (1, 9), "only the first had left in part");
     assert_eq!(mark.alive(), [0; 0]);
 }
 

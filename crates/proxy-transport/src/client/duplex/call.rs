@@ -13,8 +13,14 @@ use super::link::{Link, Outbound, Waiting, does_not_read, not_open};
 use super::wire;
 
 /// Makes a call. `inner` keeps the connection alive until the answer is there.
-pub(super) async fn call(inner: Arc<Inner>, mut call: Call) -> Result<Reply, Error> {
+pub(super) async fn call(inner: Arc<Inner>, call: Call) -> Result<Reply, Error> {
     let link = &inner.link;
+    send(link, call)
+        .await
+        .map_err(|error| error.backend(link.options.name.clone()))
+}
+
+async fn send(link: &Arc<Link>, mut call: Call) -> Result<Reply, Error> {
     if !link.is_open() {
         return Err(not_open());
     }

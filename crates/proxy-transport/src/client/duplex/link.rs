@@ -184,10 +184,12 @@ impl Link {
         };
         self.done.cancel();
         for entry in waiting.into_values() {
-            let error = match entry.call.withdraw() {
-                true => Error::new(ErrorKind::NotSent, reason.to_string()).caused_by(reason.clone()),
-                false => reason.clone(),
+            let kind = match entry.call.withdraw() {
+                true => ErrorKind::NotSent,
+                false => reason.kind(),
             };
+            // One for each, so that whoever made the call can add to it.
+            let error = Error::new(kind, reason.to_string()).caused_by(reason.clone());
             // The call may be dropped at this very moment; then nobody wants to know.
             let _ = entry.answer.send(Err(error));
         }

@@ -95,7 +95,10 @@ impl Peer for StdioPeer {
         match (&self.clients, &call.context.session) {
             (Some((clients, _)), Some(session)) => {
                 let (clients, shared, client) = (clients.clone(), self.shared.clone(), session.key);
-                Box::pin(async move { clients.call(&shared, client, call).await })
+                Box::pin(async move {
+                    let reply = clients.call(&shared, client, call).await;
+                    reply.map_err(|error| error.backend(shared.name.clone()))
+                })
             }
             _ => Box::pin(self.process.clone().call(call)),
         }

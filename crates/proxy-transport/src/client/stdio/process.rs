@@ -134,8 +134,8 @@ impl Keeper {
             }
             None => self.stop().await,
         };
-        // Whatever it left behind in its group; under a supervisor nothing is.
-        if let Some(pid) = self.pid {
+        // Whatever it left behind in its group. Under a supervisor nothing is left, and its number may be another's by now.
+        if let (Some(pid), None) = (self.pid, command::supervisor(&self.shared.options)) {
             signal::kill_group(pid);
         }
         tracing::debug!(backend = %self.shared.name, pid = self.pid, ?status, "backend process is gone");
