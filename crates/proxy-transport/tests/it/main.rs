@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and says where")]
 
+mod front;
+mod http_client;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(target_os = "linux")]

@@ -15,7 +15,7 @@ use super::respond::Refusal;
 
 /// Longest silence in the middle of a body.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How much of a body that is too large is read and thrown away, in bytes and in time. A server that stops reading
+/// By how much a body may be too large and is still read and thrown away, in bytes and in time. A server that stops reading
 /// while the client still writes resets the connection, and the client never sees why.
 const LINGER_BYTES: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ where
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         if announced - limit <= LINGER_BYTES && !headers.contains_key(header::EXPECT) {
-            linger(body.as_mut()).await;
+            linger(body.as_mut(), announced).await;
         }
         return Err(too_large(limit));
     }
@@ -40,7 +40,7 @@ where
     let mut pieces = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| patience.poll_frame(body.as_mut(), cx)).await? {
         if whole.len() + pieces.len() + frame.len() > limit {
-            linger(body.as_mut()).await;
+            linger(body.as_mut(), LINGER_BYTES).await;
             return Err(too_large(limit));
         }
         if whole.is_empty() && pieces.is_empty() {
@@ -59,9 +59,9 @@ where
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
 }
 
-async fn linger<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
+/// Reads `left` bytes at most, and forgets them.
+async fn linger<B: Body<Data = Bytes>>(mut body: Pin<&mut B>, mut left: usize) {
     let discard = async {
-        let mut left = LINGER_BYTES;
         while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             let read = frame.data_ref().map_or(0, Bytes::len);
             match left.checked_sub(read) {
