@@ -13,8 +13,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::respond::Refusal;
 
-/// Longest silence in the middle of a body.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for the next [`PACE`] bytes of a body, so that nobody can take for ever by sending one at a time.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const PACE: usize = 16 * 1024;
 /// By how much a body may be too large and is still read and thrown away, in bytes and in time. A server that stops reading
 /// while the client still writes resets the connection, and the client never sees why.
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -89,6 +90,8 @@ fn too_large(limit: usize) -> Refusal {
 #[derive(Default)]
 struct Patience {
     looked: bool,
+    /// Bytes since the timer was set.
+    fresh: usize,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -102,12 +105,17 @@ impl Patience {
             match body.as_mut().poll_frame(cx) {
                 Poll::Ready(None) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(sleep) = &mut self.sleep {
+                    // Trailers say nothing to us.
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.fresh += data.len();
+                    if self.fresh >= PACE
+                        && let Some(sleep) = &mut self.sleep
+                    {
+                        self.fresh = 0;
                         sleep.as_mut().reset(Instant::now() + PATIENCE);
                     }
-                    match frame.into_data() {
-                        Ok(data) if !data.is_empty() => return Poll::Ready(Ok(Some(data))),
-                        _ => continue,
+                    if !data.is_empty() {
+                        return Poll::Ready(Ok(Some(data)));
                     }
                 }
                 Poll::Ready(Some(Err(_))) => {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +12,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::patience::Patient;
 use super::{Accepted, Fallback};
 use crate::server::front::Front;
 
@@ -24,6 +26,8 @@ const HEAD: Duration = Duration::from_secs(30);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Most header fields of a request.
 const MAX_HEADERS: usize = 64;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What all connections share.
 pub(super) struct Server {
@@ -71,33 +75,7 @@ impl Server {
     /// Serves a connection to its end. What goes wrong on it concerns nobody else.
     pub(super) async fn serve(self: Arc<Self>, accepted: Accepted) {
         let ended = match accepted {
-            Accepted::Tcp(stream, None) => match stream.set_nodelay(true) {
-                Ok(()) => self.speak(stream).await,
-                Err(error) => Err(error.into()),
-            },
-            Accepted::Tcp(stream, Some(tls)) => {
-                // An answer is written whole; waiting for more only delays it.
-                let handshake = async {
-                    stream.set_nodelay(true)?;
-                    tls.accept(stream).await
-                };
-                let handshake = async {
-                    match tokio::time::timeout(HANDSHAKE, handshake).await {
-                        Ok(stream) => stream,
-                        Err(_) => Err(io::Error::new(
-                            io::ErrorKind::TimedOut,
-                            "the TLS handshake took too long",
-                        )),
-                    }
-                };
-                tokio::select! {
-                    () = self.stop.token.cancelled() => Ok(()),
-                    stream = handshake => match stream {
-                        Ok(stream) => self.speak(stream).await,
-                        Err(error) => Err(error.into()),
-                    },
-                }
-            }
+            Accepted::Tcp(stream, tls) => self.secure(stream, tls).await,
             #[cfg(unix)]
             Accepted::Unix(stream) => self.speak(stream).await,
         };
@@ -106,7 +84,19 @@ impl Server {
         }
     }
 
-    async fn speak<I>(&self, io: I) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    async fn secure(&self, stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<(), BoxError> {
+        // An answer is written whole; waiting for more to send only delays it.
+        stream.set_nodelay(true)?;
+        let Some(tls) = tls else {
+            return self.speak(stream).await;
+        };
+        tokio::select! {
+            () = self.stop.token.cancelled() => Ok(()),
+            stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => self.speak(stream??).await,
+        }
+    }
+
+    async fn speak<I>(&self, io: I) -> Result<(), BoxError>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin,
     {
@@ -116,7 +106,7 @@ impl Server {
                 _ => self.front.handle(request).await,
             })
         });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(Patient::new(io)), service));
         let mut stop = pin!(self.stop.token.cancelled());
         let (mut told, mut stopping) = (false, false);
         poll_fn(|cx| {

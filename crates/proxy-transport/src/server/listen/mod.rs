@@ -1,9 +1,11 @@
 //! [`Listener`]: sockets that feed a [`Front`]. TCP, TLS over TCP, and a unix socket.
 //!
-//! Connections are bounded in number; a client that is slow with its TLS handshake or its request head is cut off. There
+//! Connections are bounded in number; a client that is slow with its TLS handshake or its request head,
+//! or that stops reading, is cut off. There
 //! is no accept queue of our own: at the bound, connections wait in the system's backlog.
 
 mod connection;
+mod patience;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -1,5 +1,9 @@
 //! What binding refuses, and in which words. Serving is tested over real sockets in `tests/it`.
 
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use super::patience::{PATIENCE, Patient};
 use super::*;
 use crate::server::options::ServerTls;
 
@@ -50,4 +54,14 @@ async fn what_cannot_be_bound_is_named() {
         no_file.starts_with("the certificate in /nonexistent/cert.pem cannot be used: "),
         "{no_file}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_no_more_is_given_up() {
+    let (ours, theirs) = tokio::io::duplex(16);
+    let mut ours = Patient::new(ours);
+    let began = Instant::now();
+    let error = ours.write_all(&[0; 100]).await.unwrap_err();
+    assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, PATIENCE));
+    drop(theirs);
 }

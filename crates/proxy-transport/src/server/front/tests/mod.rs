@@ -2,6 +2,7 @@
 
 mod calls;
 mod guard;
+mod intake;
 mod protocol;
 mod sessions;
 mod support;
