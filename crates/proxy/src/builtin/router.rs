@@ -69,7 +69,7 @@ fn add() -> Tool {
 struct LongTaskInput {
     /// How many steps to take, 1 to 1,000.
     steps: u32,
-    /// How long each step takes, in milliseconds; at most 10,000.
+    /// How long each step takes, in milliseconds, 1 to 10,000.
     step_ms: u64,
 }
 
@@ -89,16 +89,17 @@ fn long_task() -> Tool {
         .read_only_safe()
         .extractor_handler((), |context: Context, Json(input): Json<LongTaskInput>| async move {
             let steps = input.steps.clamp(1, 1000);
-            let pause = Duration::from_millis(input.step_ms.min(10_000));
+            let pause = Duration::from_millis(input.step_ms.clamp(1, 10_000));
             for step in 1..=steps {
+                // Before the pause, not after it: the transport may write the answer before a report that is as new.
+                let (begun, total) = (f64::from(step), f64::from(steps));
+                context.report_progress(begun, Some(total), Some("working")).await;
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = context.cancelled() => {
                         return Ok(CallToolResult::error(format!("cancelled at step {step} of {steps}")));
                     }
                 }
-                let (done, total) = (f64::from(step), f64::from(steps));
-                context.report_progress(done, Some(total), Some("working")).await;
             }
             Ok(CallToolResult::text(format!("{steps} steps done")))
         })
