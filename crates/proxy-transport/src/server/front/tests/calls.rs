@@ -281,3 +281,26 @@ async fn draining_lets_calls_end_and_cancels_the_rest() {
     assert_eq!(world.front.session_count(), 0);
     assert_eq!(world.log.closed.lock().unwrap().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_call_leaves_anything_behind() {
+    let world = world();
+    let session = world.open().await;
+    let headers = [("mcp-session-id", session.as_str())];
+    for tool in ["echo", "talk", "flood", "panic", "ask", "fail"] {
+        world.call(&session, "1", tool).await;
+    }
+    for id in ["2", "3"] {
+        drop(world.begin(Method::POST, &headers, call(id, "talk_at_the_gate")).await);
+    }
+    world.cancel(&session, "2").await;
+    world.log.reaches(&world.log.dropped, 2).await;
+    world.gate.add_permits(1);
+    world.log.reaches(&world.log.finished, 6).await;
+    drop(world.listen(&session).await);
+    // The calls without a client end in tasks of their own.
+    while world.front.running_calls() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(Arc::strong_count(&world.front.0), 1, "a call's state holds its front");
+}
