@@ -175,5 +175,8 @@ proptest! {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<super::super::session::Entry>() <= 320, "of 1 KiB, texts included");
+    assert!(
+        size_of::<super::super::session::Entry>() <= 320,
+        "of 1 KiB, texts included"
+    );
 }
