@@ -35,4 +35,5 @@ mod stack;
 pub use builder::ProxyBuilder;
 pub use mcp_proxy_core as core;
 pub use mcp_proxy_transport as transport;
+pub use mcp_proxy_transport::supervise;
 pub use runtime::{Proxy, SessionHandle, StartError};
