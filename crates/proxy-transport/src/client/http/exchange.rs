@@ -8,18 +8,19 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, response};
-use mcp_proxy_core::json::{Message, Params, RawJson, Response, Slot};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use mcp_proxy_core::json::{Params, RawJson, Slot};
 use mcp_proxy_core::{ClientHandle, Error, ErrorKind, Method, Reply};
 
-use super::core::{Core, EVENT_STREAM, JSON, SESSION_ID};
+use super::core::{Core, SESSION_ID};
+use super::encode;
 use super::events::Events;
 use super::interim::Relay;
 use super::patience::Patience;
-use super::pool::{Flow, SendFault};
+use super::pool::SendFault;
+use super::reading::{Kind, Reading, lost, release};
 use super::session::Upstream;
-use super::sse::Parser;
 use super::status;
 
 /// A call on its way out.
@@ -64,12 +65,12 @@ pub(super) async fn exchange(core: &Arc<Core>, call: Outgoing<'_>) -> Result<Ans
     let id = core.mint_id();
     let token = call.params.value(Slot::ProgressToken);
     let body = match token {
-        None => encode(id, call.method, call.params),
+        None => encode::request(id, call.method, call.params),
         // Tokens must be unique among all clients of the backend, and our id is.
         Some(_) => {
             let mut params = call.params.clone();
             params.set(Slot::ProgressToken, &RawJson::encode(&id));
-            encode(id, call.method, &params)
+            encode::request(id, call.method, &params)
         }
     };
     let mut request = core.post(call.upstream.map(AsRef::as_ref), body);
@@ -102,7 +103,6 @@ pub(super) async fn exchange(core: &Arc<Core>, call: Outgoing<'_>) -> Result<Ans
             Err(silent) => return Err(silent.into()),
         }
     };
-    let relay = Relay::new(core, &call, id, token);
     let reading = Reading {
         core,
         id,
@@ -111,7 +111,7 @@ pub(super) async fn exchange(core: &Arc<Core>, call: Outgoing<'_>) -> Result<Ans
     };
     let answer = match reading.kind(&head, call.upstream.is_some_and(|upstream| upstream.id.is_some())) {
         Kind::Json => reading.json().await,
-        Kind::Events => match reading.events(relay).await {
+        Kind::Events => match reading.events(Relay::new(core, &call, id, token)).await {
             Ok(reply) => Ok(reply),
             // The stream is useless, but the call may still be running.
             Err(error) => return Err(error.into()),
@@ -160,160 +160,6 @@ pub(super) async fn tell(core: &Arc<Core>, upstream: &Upstream, body: Bytes) -> 
     }
 }
 
-/// Reads what is left of a body of which nobody wants to know, so that the connection can be used again; in the
-/// background if it is not there yet, and only so far.
-pub(super) fn release(core: &Arc<Core>, mut flow: Flow) {
-    if flow.is_at_end() {
-        return flow.finish(&core.pool);
-    }
-    let for_task = core.clone();
-    core.errand(async move {
-        let mut left = SKIPPED_BYTES;
-        while let Some(Ok(chunk)) = std::future::poll_fn(|cx| flow.poll_chunk(cx)).await {
-            match usize::checked_sub(left, chunk.len()) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-        }
-        flow.finish(&for_task.pool);
-    });
-}
-
-enum Kind {
-    Json,
-    Events,
-    SessionGone,
-    Other,
-}
-
-/// A response being read.
-struct Reading<'a> {
-    core: &'a Arc<Core>,
-    id: u64,
-    flow: Flow,
-    patience: std::pin::Pin<&'a mut Patience>,
-}
-
-impl Reading<'_> {
-    fn kind(&self, head: &response::Parts, in_session: bool) -> Kind {
-        match head.status {
-            StatusCode::OK => match status::media_type(&head.headers) {
-                Some(kind) if kind.eq_ignore_ascii_case(EVENT_STREAM) => Kind::Events,
-                Some(kind) if !kind.eq_ignore_ascii_case(JSON) => Kind::Other,
-                _ => Kind::Json,
-            },
-            StatusCode::NOT_FOUND if in_session => Kind::SessionGone,
-            _ => Kind::Other,
-        }
-    }
-
-    async fn json(mut self) -> Result<Reply, Error> {
-        let limit = self.core.max_bytes;
-        let body = self.collect(limit).await?;
-        self.flow.finish(&self.core.pool);
-        match Message::scan(body) {
-            Ok(Message::Response(response)) if is_for(&response, self.id) => Ok(response.reply),
-            Ok(_) => Err(Error::new(
-                ErrorKind::ServerFault,
-                "the backend answered something that was not asked",
-            )),
-            Err(error) => Err(malformed(error)),
-        }
-    }
-
-    async fn events(mut self, mut relay: Relay<'_>) -> Result<Reply, Error> {
-        let mut parser = Parser::new(self.core.max_bytes);
-        loop {
-            while let Some(data) = parser.next().map_err(malformed)? {
-                // What is kept of a small event must not keep the large buffer it came in.
-                let data = if data.len() <= SMALL_EVENT {
-                    Bytes::copy_from_slice(&data)
-                } else {
-                    data
-                };
-                match Message::scan(data).map_err(malformed)? {
-                    Message::Response(response) if is_for(&response, self.id) => {
-                        release(self.core, self.flow);
-                        return Ok(response.reply);
-                    }
-                    Message::Response(_) => self.core.drop_message(),
-                    Message::Notification(notification) => relay.notification(notification),
-                    Message::Request(request) => relay.request(request),
-                }
-            }
-            match self.patience.as_mut().chunk(&mut self.flow).await? {
-                Some(Ok(chunk)) => parser.feed(chunk),
-                Some(Err(cause)) => return Err(lost(cause)),
-                // Resuming by `Last-Event-ID` would begin here.
-                None => {
-                    return Err(Error::new(
-                        ErrorKind::SentUnknown,
-                        "the backend ended its stream without an answer",
-                    ));
-                }
-            }
-        }
-    }
-
-    /// Any other status than 200. A JSON-RPC error in it is the answer, if it says so by its id.
-    async fn refusal(mut self, head: &response::Parts) -> Result<Reply, Error> {
-        let judged = status::judge(head);
-        if judged.kind() != ErrorKind::Refused {
-            self.skip();
-            return Err(judged);
-        }
-        let Ok(body) = self.collect(REFUSAL_BYTES).await else {
-            return Err(judged);
-        };
-        self.flow.finish(&self.core.pool);
-        match Message::scan(body.clone()) {
-            Ok(Message::Response(response)) if is_for(&response, self.id) => match response.reply {
-                reply @ Reply::Error(_) => Ok(reply),
-                Reply::Result(_) => Err(judged),
-            },
-            _ => Err(judged.caused_by(status::excerpt(&body))),
-        }
-    }
-
-    async fn collect(&mut self, limit: usize) -> Result<Bytes, Error> {
-        let too_large = || {
-            Error::new(ErrorKind::ServerFault, "the backend's answer is too large")
-                .caused_by(format!("more than {limit} bytes"))
-        };
-        let announced = self.flow.exact_len();
-        if announced.is_some_and(|len| len > limit as u64) {
-            return Err(too_large());
-        }
-        let Some(first) = self.patience.as_mut().chunk(&mut self.flow).await? else {
-            return Ok(Bytes::new());
-        };
-        let first = first.map_err(lost)?;
-        if self.flow.is_at_end() && first.len() <= limit {
-            return Ok(first);
-        }
-        // Room for what was announced, but not for what was only announced.
-        let expected = announced.map_or(first.len() * 2, |len| usize::try_from(len).unwrap_or(limit));
-        let mut body = BytesMut::with_capacity(expected.min(FIRST_ROOM).max(first.len()));
-        body.extend_from_slice(&first);
-        drop(first);
-        while let Some(chunk) = self.patience.as_mut().chunk(&mut self.flow).await? {
-            let chunk = chunk.map_err(lost)?;
-            if body.len() + chunk.len() > limit {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        match announced {
-            Some(len) if len != body.len() as u64 => Err(lost(io::ErrorKind::UnexpectedEof.into())),
-            _ => Ok(body.freeze()),
-        }
-    }
-
-    fn skip(self) {
-        release(self.core, self.flow);
-    }
-}
-
 /// Tells the backend that nobody waits for a call any more, unless its answer has come.
 struct CancelOnDrop<'a> {
     core: &'a Arc<Core>,
@@ -340,69 +186,6 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-fn is_for(response: &Response, id: u64) -> bool {
-    response.id.as_ref().and_then(|id| id.as_u64()) == Some(id)
-}
-
-/// The text of a request.
-fn encode(id: u64, method: &Method, params: &Params) -> Bytes {
-    let mut text = Vec::with_capacity(64 + method.as_str().len() + params.len());
-    text.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
-    let _ = io::Write::write_fmt(&mut text, format_args!("{id}"));
-    write_rest(&mut text, method, params);
-    text.into()
-}
-
-/// The text of a notification.
-pub(super) fn encode_notification(method: &Method, params: &Params) -> Bytes {
-    let mut text = Vec::with_capacity(64 + method.as_str().len() + params.len());
-    text.extend_from_slice(br#"{"jsonrpc":"2.0""#);
-    write_rest(&mut text, method, params);
-    text.into()
-}
-
-fn write_rest(text: &mut Vec<u8>, method: &Method, params: &Params) {
-    text.extend_from_slice(br#","method":"#);
-    match method {
-        // Only a name that is not ours can hold what needs escaping.
-        Method::Other(name) => text.extend_from_slice(RawJson::encode(name).as_bytes()),
-        known => {
-            text.push(b'"');
-            text.extend_from_slice(known.as_str().as_bytes());
-            text.push(b'"');
-        }
-    }
-    if !params.is_absent() {
-        text.extend_from_slice(br#","params":"#);
-        params.write(text);
-    }
-    text.push(b'}');
-}
-
 fn not_sent(cause: io::Error) -> Error {
     Error::new(ErrorKind::NotSent, "the connection to the backend was closed").caused_by(cause)
 }
-
-fn lost(cause: io::Error) -> Error {
-    Error::new(
-        ErrorKind::SentUnknown,
-        "the connection to the backend broke off during the call",
-    )
-    .caused_by(cause)
-}
-
-fn malformed(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::ServerFault, "the backend's answer is malformed").caused_by(cause)
-}
-
-/// Most of a body that is read only to keep its connection, in bytes.
-const SKIPPED_BYTES: usize = 64 * 1024;
-
-/// Most of a refusal's body that is read, in bytes.
-const REFUSAL_BYTES: usize = 64 * 1024;
-
-/// Events up to this size are copied out of the buffer they came in.
-const SMALL_EVENT: usize = 64 * 1024;
-
-/// Most room that is made for an answer before its bytes have come.
-const FIRST_ROOM: usize = 1024 * 1024;

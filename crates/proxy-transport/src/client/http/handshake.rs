@@ -10,8 +10,9 @@ use mcp_proxy_core::{ClientHandle, Error, ErrorKind, Method, ProtocolVersion, Re
 
 use super::super::Hello;
 use super::core::Core;
+use super::encode;
 use super::events::Events;
-use super::exchange::{Fault, Outgoing, encode_notification, exchange, tell};
+use super::exchange::{Fault, Outgoing, exchange, tell};
 use super::session::Upstream;
 
 /// Opens a session.
@@ -62,7 +63,7 @@ async fn greet(core: &Arc<Core>) -> Result<(Arc<Upstream>, Hello), Error> {
     let hello = hello(&result)?;
     let id = answer.session.as_ref().map(session_id).transpose()?;
     let upstream = Arc::new(Upstream::new(core, id, hello.version));
-    let body = encode_notification(&Method::Initialized, &Params::absent());
+    let body = encode::notification(&Method::Initialized, &Params::absent());
     tell(core, &upstream, body).await.map_err(failure)?;
     Ok((upstream, hello))
 }

@@ -5,7 +5,9 @@
 //!             │          session    opened at first use, by one for all who wait
 //!             │          handshake  initialize, notifications/initialized
 //!             ▼
-//!          exchange   id and progress token, POST, answer from JSON or event stream
+//!          exchange   id and progress token, POST; cancelled when dropped
+//!             │          encode     a message as text
+//!             │          reading    the answer, from JSON or event stream
 //!             │          interim    progress and log to the client, questions refused
 //!             │          status     what an HTTP status means
 //!             │          patience   the bound on silence
@@ -18,13 +20,17 @@
 
 mod core;
 mod dial;
+mod encode;
 mod events;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod interim;
 mod patience;
 mod peer;
 mod pool;
+mod reading;
 mod session;
 mod sse;
 mod status;

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::options::SessionMode;
 use super::super::{BoxFuture, Peer};
 use super::core::Core;
+use super::encode;
 use super::events::Events;
-use super::exchange::{Answer, Fault, Outgoing, encode_notification, exchange, tell};
+use super::exchange::{Answer, Fault, Outgoing, exchange, tell};
 use super::session::{Cell, Upstream};
 
 /// A backend after a handshake. Dropping it ends its own tasks and its own session; the sessions of clients belong to
@@ -108,9 +109,9 @@ impl HttpPeer {
         }
         while ending.join_next().await.is_some() {}
         if is_newest {
+            core.pool.clear();
             core.tasks.close();
             core.tasks.wait().await;
-            core.pool.clear();
         }
     }
 }
@@ -153,7 +154,7 @@ impl Inner {
     }
 
     async fn notify(&self, notification: Notification) -> Result<(), Error> {
-        let body = encode_notification(&notification.method, &notification.params);
+        let body = encode::notification(&notification.method, &notification.params);
         let upstream = self.catalogue.get(&self.core, None).await?;
         let told = match tell(&self.core, &upstream, body.clone()).await {
             Err(Fault::SessionGone) => {

@@ -109,7 +109,7 @@ impl Pool {
     /// # Errors
     /// `NotSent` when the backend cannot be reached, `Overloaded` at the bound on open connections.
     pub(super) async fn checkout(&self) -> Result<Link, Error> {
-        match poll_fn(|cx| Poll::Ready(self.take_idle(cx))).await {
+        match self.take_idle() {
             Some(link) => Ok(link),
             None => self.dial().await,
         }
@@ -156,11 +156,13 @@ impl Pool {
         drop(old);
     }
 
-    fn take_idle(&self, cx: &mut Context<'_>) -> Option<Link> {
+    fn take_idle(&self) -> Option<Link> {
+        // Nobody waits here, and a waker left behind would be woken by the request that follows.
+        let mut quiet = Context::from_waker(Waker::noop());
         loop {
             let Idle { mut link, until } = self.idle().pop_back()?;
             // One look at the socket tells whether the backend has closed it in the meantime.
-            if until > Instant::now() && !link.wire.drive(cx) && link.wire.sender.is_ready() {
+            if until > Instant::now() && !link.wire.drive(&mut quiet) && link.wire.sender.is_ready() {
                 self.reused.fetch_add(1, Ordering::Relaxed);
                 link.reused = true;
                 return Some(link);
@@ -212,6 +214,11 @@ impl Link {
         match answer {
             Some(Ok(response)) => {
                 let (head, body) = response.into_parts();
+                if !body.is_end_stream() {
+                    // The connection waits for somebody to want the body, and would wake this task when it does so
+                    // itself, a moment from now.
+                    wire.drive(&mut Context::from_waker(Waker::noop()));
+                }
                 let flow = Flow {
                     ended: body.is_end_stream(),
                     keep: keep_alive(&head.headers),

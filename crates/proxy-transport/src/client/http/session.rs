@@ -20,8 +20,8 @@ use mcp_proxy_core::{Error, ErrorKind, ProtocolVersion, SessionKey};
 use tokio::sync::watch;
 
 use super::core::Core;
-use super::exchange::release;
 use super::handshake;
+use super::reading::release;
 
 /// A session that the backend has opened for us, or the lack of one that it shares among all.
 pub(super) struct Upstream {

@@ -111,12 +111,12 @@ impl Parser {
             }
         }
         let Some(end) = memchr2(b'\r', b'\n', &self.pending) else {
-            self.within(self.partial.len() + self.pending.len())?;
+            self.within(self.partial.len() + self.pending.len(), self.line_limit())?;
             self.partial.extend_from_slice(&self.pending);
             self.pending = Bytes::new();
             return Ok(None);
         };
-        self.within(self.partial.len() + end)?;
+        self.within(self.partial.len() + end, self.line_limit())?;
         let piece = self.pending.split_to(end);
         let ending = self.pending.get_u8();
         if ending == b'\r' {
@@ -171,7 +171,7 @@ impl Parser {
         self.data = match std::mem::take(&mut self.data) {
             Data::None => Data::One(line),
             Data::One(first) => {
-                self.within(first.len() + 1 + line.len())?;
+                self.within(first.len() + 1 + line.len(), self.limit)?;
                 let mut joined = BytesMut::with_capacity(first.len() + 1 + line.len());
                 joined.extend_from_slice(&first);
                 joined.extend_from_slice(b"\n");
@@ -179,7 +179,7 @@ impl Parser {
                 Data::Many(joined)
             }
             Data::Many(mut joined) => {
-                self.within(joined.len() + 1 + line.len())?;
+                self.within(joined.len() + 1 + line.len(), self.limit)?;
                 joined.extend_from_slice(b"\n");
                 joined.extend_from_slice(&line);
                 Data::Many(joined)
@@ -188,13 +188,17 @@ impl Parser {
         Ok(())
     }
 
-    fn within(&mut self, len: usize) -> Result<(), TooLarge> {
-        // The field name and a space come on top of the data.
-        if len > self.limit.saturating_add(FIELD_OVERHEAD) {
+    fn within(&mut self, len: usize, limit: usize) -> Result<(), TooLarge> {
+        if len > limit {
             self.spoilt = true;
             return Err(TooLarge(self.limit));
         }
         Ok(())
+    }
+
+    /// In a line the name of its field comes on top of the data.
+    fn line_limit(&self) -> usize {
+        self.limit.saturating_add(FIELD_OVERHEAD)
     }
 }
 

@@ -35,10 +35,14 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<&str> {
     Some(value.split(';').next().unwrap_or(value).trim())
 }
 
-/// The beginning of a body, for logs: printable characters only.
-pub(super) fn excerpt(body: &[u8]) -> String {
+/// A status and the beginning of its body, for logs: printable characters only.
+pub(super) fn excerpt(status: StatusCode, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES)]);
-    format!("the body begins with {:?}", text.as_ref())
+    format!(
+        "HTTP status {}, the body begins with {:?}",
+        status.as_u16(),
+        text.as_ref()
+    )
 }
 
 fn pushback(retry_after: Option<Duration>) -> ErrorKind {

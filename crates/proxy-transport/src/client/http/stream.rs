@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use super::core::{Core, EVENT_STREAM};
 use super::events::Events;
-use super::exchange::release;
 use super::interim::answer;
 use super::pool::{Flow, SendFault};
+use super::reading::release;
 use super::session::{Cell, Upstream};
 use super::sse::Parser;
 use super::status;

@@ -133,3 +133,14 @@ async fn questions_of_the_backend_are_answered() {
         (2, &serde_json::json!(-32601))
     );
 }
+
+#[tokio::test]
+async fn several_messages_in_one_event_are_taken_one_by_one() {
+    let (told, dropped) = told(call(), |seen| {
+        let log = r#"{"jsonrpc":"2.0","method":"notifications/message"}"#;
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, seen.id());
+        vec![stream_head(), event(format!("[{log},{answer},{log}]")), Step::Close]
+    })
+    .await;
+    assert_eq!((told.len(), dropped), (2, 0));
+}

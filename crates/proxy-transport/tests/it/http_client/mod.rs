@@ -6,6 +6,7 @@ mod fixture;
 mod interim;
 mod script;
 mod sessions;
+mod tls;
 mod unasked;
 
 use std::future::Future;

@@ -159,6 +159,10 @@ impl Script {
         .await
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(super) fn url(&self) -> String {
         format!("http://{}/mcp?x=1", self.address)
     }
