@@ -42,10 +42,22 @@ impl Process {
         };
         let (peer, events) = DuplexPeer::lines(stdout, stdin, options);
         let last_words = Arc::new(LastWords::default());
-        shared
-            .tasks
-            .spawn(stderr::log(stderr, shared.name.clone(), last_words.clone()));
         let (stop, (tell_end, ended)) = (CancellationToken::new(), watch::channel(None));
+        let (log, mut end) = (
+            stderr::log(stderr, shared.name.clone(), last_words.clone()),
+            ended.clone(),
+        );
+        shared.tasks.spawn(async move {
+            tokio::select! {
+                () = log => {}
+                // A child of the child may hold the pipe open for ever.
+                () = async {
+                    // It fails when the keeper is gone, and with it the process.
+                    let _ = end.wait_for(Option::is_some).await;
+                    sleep(LAST_OUTPUT).await;
+                } => {}
+            }
+        });
         let keeper = Keeper {
             shared: shared.clone(),
             pid: child.id(),
