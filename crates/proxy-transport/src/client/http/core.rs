@@ -32,7 +32,7 @@ pub(super) struct Core {
     /// Messages of the backend that were nobody's: foreign ids and tokens, floods, refused kinds.
     dropped: AtomicU64,
     generation: AtomicU64,
-    /// Owns every task of this backend.
+    /// Owns the openings of sessions and the errands, which outlive a peer.
     pub(super) tasks: TaskTracker,
     tls: TlsOptions,
     uri: Uri,

@@ -43,7 +43,6 @@ use std::time::Duration;
 use mcp_proxy_core::Error;
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::RawJson;
-use tokio_util::sync::CancellationToken;
 
 use self::core::Core;
 use self::events::Events;
@@ -87,15 +86,15 @@ impl Connector for HttpConnector {
             core.prepare_tls().await?;
             let (upstream, hello) = handshake::open(&core).await?;
             let (events, sender, receiver) = Events::new();
-            let stop = CancellationToken::new();
-            let peer = HttpPeer::new(core.clone(), upstream, events.clone(), stop.clone());
-
-            let forward = events::forward(events.clone(), sender);
-            core.tasks.spawn(stop.clone().run_until_cancelled_owned(forward));
-            let listen = stream::listen(core.clone(), peer.catalogue(), events, announced(&hello));
-            core.tasks.spawn(stop.clone().run_until_cancelled_owned(listen));
-            let sweep = sweep(core.clone());
-            core.tasks.spawn(stop.run_until_cancelled_owned(sweep));
+            let peer = HttpPeer::new(core.clone(), upstream, events.clone());
+            peer.spawn(events::forward(events.clone(), sender));
+            peer.spawn(stream::listen(
+                core.clone(),
+                peer.catalogue(),
+                events,
+                announced(&hello),
+            ));
+            peer.spawn(sweep(core));
             Ok(Connected {
                 peer: Arc::new(peer),
                 hello,

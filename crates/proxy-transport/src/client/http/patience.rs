@@ -88,3 +88,22 @@ impl Patience {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_bounded_and_news_start_it_anew() {
+        let limit = Duration::from_secs(10);
+        let start = Instant::now();
+        let mut patience = pin!(Patience::new(limit));
+        for _ in 0..3 {
+            let news = tokio::time::sleep(Duration::from_secs(9));
+            patience.as_mut().wait(news).await.unwrap();
+        }
+        let error = patience.as_mut().wait(std::future::pending::<()>()).await.unwrap_err();
+        assert!(error.is_timeout());
+        assert_eq!(start.elapsed().as_secs(), 27 + 10);
+    }
+}

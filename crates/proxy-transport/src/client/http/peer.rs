@@ -1,5 +1,6 @@
 //! The peer: which upstream session a call belongs to, and what happens when the backend has forgotten it.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use mcp_proxy_core::json::Notification;
 use mcp_proxy_core::{Call, CallFuture, Context, Error, ErrorKind, Reply, SessionKey, codes};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::super::options::SessionMode;
 use super::super::{BoxFuture, Peer};
@@ -23,6 +25,7 @@ pub(super) struct HttpPeer {
     inner: Arc<Inner>,
     /// Ends the tasks of this peer.
     stop: CancellationToken,
+    tasks: TaskTracker,
     /// Which handshake it came from; the newest one also stands for the clients' sessions.
     generation: u64,
 }
@@ -37,7 +40,7 @@ struct Inner {
 
 impl HttpPeer {
     /// A peer whose handshake gave `upstream`.
-    pub(super) fn new(core: Arc<Core>, upstream: Arc<Upstream>, events: Arc<Events>, stop: CancellationToken) -> Self {
+    pub(super) fn new(core: Arc<Core>, upstream: Arc<Upstream>, events: Arc<Events>) -> Self {
         let per_client = match core.mode {
             SessionMode::Auto => upstream.id.is_some(),
             SessionMode::Shared => false,
@@ -51,8 +54,14 @@ impl HttpPeer {
                 per_client,
                 events,
             }),
-            stop,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
         }
+    }
+
+    /// Runs a task that ends with this peer.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
     }
 
     /// The catalogue's session.
@@ -93,14 +102,17 @@ impl Peer for HttpPeer {
 
 impl HttpPeer {
     async fn end_sessions(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
         let core = &self.inner.core;
-        let is_newest = core.is_newest(self.generation);
-        let mut cells = vec![self.catalogue()];
-        if is_newest {
-            cells.extend(core.sessions.clear());
+        let own = self.inner.catalogue.close();
+        if !core.is_newest(self.generation) {
+            // A newer peer goes on. Calls that still run here keep the session, and the last of them ends it.
+            return drop(own);
         }
+        let of_clients = core.sessions.clear();
         let mut ending = JoinSet::new();
-        for upstream in cells.iter().filter_map(|cell| cell.close()) {
+        for upstream in own.into_iter().chain(of_clients.iter().filter_map(|cell| cell.close())) {
             if ending.len() == ENDING_AT_ONCE {
                 ending.join_next().await;
             }
@@ -108,11 +120,9 @@ impl HttpPeer {
             ending.spawn(async move { upstream.end(&core).await });
         }
         while ending.join_next().await.is_some() {}
-        if is_newest {
-            core.pool.clear();
-            core.tasks.close();
-            core.tasks.wait().await;
-        }
+        core.pool.clear();
+        core.tasks.close();
+        core.tasks.wait().await;
     }
 }
 
@@ -125,7 +135,7 @@ impl Drop for HttpPeer {
 impl Inner {
     async fn call(&self, call: Call) -> Result<Reply, Error> {
         let cell = self.cell(&call.context)?;
-        let mut upstream = cell.get(&self.core, None).await?;
+        let mut upstream = cell.get(&self.core, None).await.map_err(|error| self.noted(error))?;
         let mut healed = false;
         loop {
             let outgoing = Outgoing {
@@ -143,12 +153,7 @@ impl Inner {
                     upstream = self.heal(&cell, &upstream).await?;
                 }
                 Ok(_) | Err(Fault::SessionGone) => return Err(forgetful()),
-                Err(Fault::Failed(error)) => {
-                    if error.kind() == ErrorKind::NotSent {
-                        self.events.closed(&error);
-                    }
-                    return Err(error);
-                }
+                Err(Fault::Failed(error)) => return Err(self.noted(error)),
             }
         }
     }
@@ -180,12 +185,23 @@ impl Inner {
     /// A session in place of one that the backend has forgotten.
     async fn heal(&self, cell: &Arc<Cell>, stale: &Arc<Upstream>) -> Result<Arc<Upstream>, Error> {
         stale.forget();
-        let upstream = cell.get(&self.core, Some(stale)).await?;
+        let upstream = cell
+            .get(&self.core, Some(stale))
+            .await
+            .map_err(|error| self.noted(error))?;
         if Arc::ptr_eq(cell, &self.catalogue) {
             // A backend that forgot its sessions may have been replaced by another version of itself.
             self.events.changed(&Kind::ALL);
         }
         Ok(upstream)
+    }
+
+    /// Tells the manager of an error that says that the backend cannot be reached.
+    fn noted(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::NotSent {
+            self.events.closed(&error);
+        }
+        error
     }
 }
 

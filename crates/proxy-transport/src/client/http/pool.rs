@@ -352,3 +352,39 @@ const IDLE_AGE: Duration = Duration::from_secs(30);
 /// Open connections to one backend, busy ones included. How many calls run at once is for layers to say; this only
 /// keeps a backend that never answers from taking all file descriptors.
 const MAX_OPEN: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(header: Option<&'static str>, seconds: u64) {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = header {
+            headers.insert("keep-alive", value.parse().unwrap());
+        }
+        assert_eq!(keep_alive(&headers), Duration::from_secs(seconds), "{header:?}");
+    }
+
+    #[test]
+    fn the_backend_may_shorten_the_keep_alive() {
+        check(None, 30);
+        check(Some("timeout=5"), 4);
+        check(Some("max=100, timeout=20"), 19);
+        check(Some("timeout=600"), 30);
+        check(Some("timeout=0"), 0);
+        check(Some("timeout=soon"), 30);
+        check(Some("timeout=99999999999999999999999"), 30);
+    }
+
+    #[test]
+    fn open_connections_are_bounded() {
+        let open = Arc::new(AtomicUsize::new(0));
+        let mut held: Vec<Permit> = (0..MAX_OPEN).map(|_| Permit::take(&open).unwrap()).collect();
+        let Err(error) = Permit::take(&open) else {
+            panic!("one too many")
+        };
+        assert_eq!(error.kind(), ErrorKind::Overloaded);
+        held.pop();
+        assert!(Permit::take(&open).is_ok(), "a closed connection makes room");
+    }
+}
