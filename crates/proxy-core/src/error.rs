@@ -93,9 +93,12 @@ impl Error {
         }))
     }
 
-    /// Names the backend.
+    /// Names the backend, unless it has been named.
     #[must_use]
     pub fn backend(self, name: impl Into<Arc<str>>) -> Self {
+        if self.0.backend.is_some() {
+            return self;
+        }
         self.map(|inner| inner.backend = Some(name.into()))
     }
 

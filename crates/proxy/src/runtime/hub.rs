@@ -65,7 +65,7 @@ impl Hub {
             backends
                 .iter()
                 .zip(&sources)
-                .map(|(one, source)| backend::backend(&source.namespace, one.service())),
+                .map(|(one, source)| backend::backend(&source.name, &source.namespace, one.service())),
         );
         let service = edge::edge(&catalogue, route);
         Self {
