@@ -1,73 +1,113 @@
-//! `serve`: the proxy itself.
+//! `serve`: runs the proxy until a signal asks it to stop.
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::sync::Arc;
 
 use mcp_proxy::Proxy;
-use mcp_proxy::config::ProxyConfig;
-use mcp_proxy::plan::{LinkPlan, Plan};
-use tokio::signal::unix::{SignalKind, signal};
+use mcp_proxy::plan::Plan;
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
 
-#[expect(clippy::print_stderr, reason = "there is no logger before the configuration is read")]
-pub(crate) fn main(config: &Path) -> ExitCode {
-    let plan = match ProxyConfig::load(config).and_then(|config| Plan::from_config(&config)) {
-        Ok(plan) => plan,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return ExitCode::FAILURE;
+use crate::args::Source;
+use crate::output::{Failure, colours, complain};
+use crate::report::{Weight, problems};
+use crate::{logs, source};
+
+pub(crate) fn run(source: &Source) -> Result<(), Failure> {
+    let plan = source::plan(source)?;
+    if plan.log.json {
+        logs::start(&plan.log);
+        for warning in &plan.warnings {
+            let place = warning.place.as_ref().map(ToString::to_string);
+            tracing::warn!(key = %warning.key, place, message = %warning.message, help = warning.remedy);
         }
-    };
-    crate::logging::start(&plan.log);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all();
+    } else {
+        complain(&problems(&plan.warnings, Weight::Warning, colours()));
+        logs::start(&plan.log);
+    }
+    let mut builder = Builder::new_multi_thread();
     if let Some(workers) = plan.workers {
-        runtime.worker_threads(workers);
+        builder.worker_threads(workers);
     }
-    let served = runtime
+    let runtime = builder
+        .enable_all()
         .build()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(serve(plan)));
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+        .map_err(|error| Failure::new(format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(serve(plan));
+    // What a dropped proxy still has to stop runs on these threads; nothing else may hold the end up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
 }
 
-async fn serve(mut plan: Plan) -> Result<(), Box<dyn std::error::Error>> {
-    supervise_children(&mut plan);
-    let (path, scheme) = (
+async fn serve(plan: Plan) -> Result<(), Failure> {
+    let signals = Signals::new().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    let (path, tls, unix) = (
         plan.front.path.clone(),
-        if plan.listen.tls.is_some() { "https" } else { "http" },
+        plan.listen.tls.is_some(),
+        plan.listen.unix.clone(),
     );
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let proxy = Proxy::start(plan).await?;
+    let proxy = Proxy::start(plan)
+        .await
+        .map_err(|error| Failure::new(error.to_string()))?;
     if let Some(address) = proxy.address() {
-        tracing::info!(%address, url = format!("{scheme}://{address}{path}"), "listening");
+        let scheme = if tls { "https" } else { "http" };
+        tracing::info!(%address, url = %format!("{scheme}://{address}{path}"), "listening");
     }
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
+    if let Some(unix) = unix {
+        tracing::info!(socket = %unix.display(), "listening on a unix socket");
+    }
+    let first = Arc::new(Notify::new());
+    let asked = Arc::clone(&first);
+    let twice = async move {
+        let mut signals = signals;
+        signals.next().await;
+        tracing::info!("stopping; a second signal stops at once");
+        asked.notify_one();
+        signals.next().await;
     };
-    proxy.run_until(shutdown).await;
-    Ok(())
+    tokio::select! {
+        () = proxy.run_until(async move { first.notified().await }) => Ok(()),
+        () = twice => Err(Failure::Interrupted),
+    }
 }
 
-/// Children run under this very program, so that they end with it however it ends.
-fn supervise_children(plan: &mut Plan) {
-    let Ok(program) = std::env::current_exe() else {
-        tracing::warn!("this program cannot find itself: children run without a supervisor");
-        return;
-    };
-    for backend in &mut plan.backends {
-        if let LinkPlan::Stdio(options) = &mut backend.link {
-            options.supervisor = Some(program.clone());
+/// The signals that ask a process to stop.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Elsewhere there is Ctrl-C.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -37,3 +37,4 @@ pub use mcp_proxy_core as core;
 pub use mcp_proxy_transport as transport;
 pub use mcp_proxy_transport::supervise;
 pub use runtime::{Proxy, SessionHandle, StartError};
+pub use stack::describe::describe_stack;

@@ -29,18 +29,19 @@ const OWN_HEADERS: &[&str] = &[
 pub(super) fn stdio(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) -> Option<StdioOptions> {
     let key = |name: &str| format!("{path}.{name}");
     let command = match backend.command.as_deref() {
-        Some(command) if !command.trim().is_empty() => command,
+        Some(command) if !command.trim().is_empty() => Some(plan_command(judge, command, &key("command"))),
         Some(_) => {
             judge.value(&key("command"), "the command is empty", "name the program to start");
-            return None;
+            None
         }
         None => {
             let message = "a backend with transport `stdio` needs a command";
             judge.key(&key("command"), message, "add `command = \"…\"`: the program to start");
-            return None;
+            None
         }
     };
-    let mut options = StdioOptions::new(plan_command(judge, command, &key("command")));
+    // Without a command the rest is checked all the same.
+    let mut options = StdioOptions::new(command.clone().unwrap_or_default());
     options.args = backend.args.clone().unwrap_or_default();
     for (index, arg) in options.args.iter().enumerate().filter(|(_, arg)| arg.contains('\0')) {
         let message = format!("argument `{}` holds a null character", shortened(arg));
@@ -74,7 +75,7 @@ pub(super) fn stdio(judge: &mut Judge<'_>, backend: &BackendSection, path: &str)
     }
     options.idle_stop = backend.idle_stop_seconds.map(Duration::from_secs);
     options.session = mode(backend.session);
-    Some(options)
+    command.map(|_| options)
 }
 
 fn plan_command(judge: &mut Judge<'_>, command: &str, key: &str) -> String {
@@ -107,23 +108,21 @@ fn plan_command(judge: &mut Judge<'_>, command: &str, key: &str) -> String {
 
 pub(super) fn http(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) -> Option<HttpOptions> {
     let key = |name: &str| format!("{path}.{name}");
-    let Some(written) = backend.url.as_deref() else {
-        let message = "a backend with transport `http` needs a URL";
-        judge.key(&key("url"), message, "add `url = \"https://…/mcp\"`");
-        return None;
+    let url = match backend.url.as_deref() {
+        Some(written) => plan_url(judge, written, &key("url")),
+        None => {
+            let message = "a backend with transport `http` needs a URL";
+            judge.key(&key("url"), message, "add `url = \"https://…/mcp\"`");
+            None
+        }
     };
-    let url = plan_url(judge, written, &key("url"))?;
-    let is_tls = url.scheme() == "https";
-    let is_local = match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    };
-    let mut options = HttpOptions::new(url);
+    // Without a URL the rest is checked all the same, and nothing is said of what depends on it.
+    let is_tls = url.as_ref().is_none_or(|url| url.scheme() == "https");
+    let is_local = url.as_ref().is_none_or(is_local);
+    let mut headers = Vec::new();
     for (name, value) in backend.headers.iter().flatten() {
         let path = crate::config::document::join(&key("headers"), name);
-        options.headers.extend(plan_header(judge, name, value, &path));
+        headers.extend(plan_header(judge, name, value, &path));
     }
     if let Some(token) = &backend.bearer_token {
         let path = key("bearer_token");
@@ -139,14 +138,27 @@ pub(super) fn http(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) 
         } else if !is_tls && !is_local {
             judge.doubt(&path, "the token travels unencrypted", "use an `https` URL");
         }
-        if options.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION) {
+        if headers.iter().any(|(name, _)| *name == header::AUTHORIZATION) {
             judge.key(&path, "`headers` sets `authorization` as well", "delete one of the two");
         }
     }
-    options.bearer = backend.bearer_token.clone();
-    options.tls = plan_tls(judge, backend, path, is_tls);
-    options.session = mode(backend.session);
-    Some(options)
+    let tls = plan_tls(judge, backend, path, is_tls);
+    Some(HttpOptions {
+        headers,
+        bearer: backend.bearer_token.clone(),
+        tls,
+        session: mode(backend.session),
+        ..HttpOptions::new(url?)
+    })
+}
+
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
 }
 
 /// The URL is not shown in messages: its query may hold a key.

@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod backend;
+pub(crate) mod describe;
 pub(crate) mod edge;
 mod level;
 mod lists;

@@ -1,0 +1,49 @@
+//! What people read: the help texts and the rendered mistakes.
+
+use clap::CommandFactory;
+use mcp_proxy::config::{Environment, Format, Loader};
+use mcp_proxy::plan::Plan;
+
+use crate::args::Cli;
+use crate::report::{Weight, errors, problems};
+
+fn snapshot(name: &str, text: &str) {
+    insta::assert_snapshot!(name, text);
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help() {
+    let mut command = Cli::command().term_width(100);
+    snapshot("help", &command.render_help().to_string());
+    command.build();
+    for name in ["check", "list", "call", "init"] {
+        let inner = command.find_subcommand_mut(name).expect("a subcommand");
+        let text = inner.clone().term_width(100).render_help().to_string();
+        snapshot(&format!("help-{name}"), &text);
+    }
+}
+
+#[test]
+fn mistakes_are_shown_with_their_lines() {
+    let text = "[proxy]\nname = \"p\"\nseperator = \"__\"\n\n[[backends]]\nname = \"a\"\ntransport = \"http\"\n\
+                url = \"ftp://example.com/?key=s3cr3t\"\nheaders = { Host = \"s3cr3t\" }\n";
+    let loader = Loader::new().environment(Environment::Fixed(Default::default()));
+    let found = loader.parse(text, Format::Toml).expect_err("mistakes");
+    let shown = errors(&found, false);
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+    snapshot("mistakes", &shown);
+}
+
+#[test]
+fn doubts_are_shown_with_their_lines() {
+    let text = "[proxy]\nname = \"p\"\nlisten.host = \"0.0.0.0\"\n";
+    let loader = Loader::new().environment(Environment::Fixed(Default::default()));
+    let config = loader.parse(text, Format::Toml).expect("good");
+    let plan = Plan::from_config(&config).expect("good");
+    snapshot("doubts", &problems(&plan.warnings, Weight::Warning, false));
+}
