@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 
 const STEP_LIMIT_MS = 60_000;
+const AT_A_TIME = 3;
 const LAUNCHER = "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js";
 
 const [target, script, mode = "session"] = process.argv.slice(2);
@@ -14,9 +15,20 @@ const where = target.startsWith("stdio:")
   ? JSON.parse(target.slice("stdio:".length))
   : [target, "--transport", "http", "--protocol-era", era];
 
-for (const [step, order] of JSON.parse(script).entries()) {
-  const words = request(order);
-  const answer = words ? await inspect(words) : { result: { unsupported: true } };
+// A step is a session of its own, so several may run at a time; answers are printed in the order of the steps.
+const orders = JSON.parse(script);
+const answers = orders.map(() => Promise.withResolvers());
+let next = 0;
+async function work() {
+  while (next < orders.length) {
+    const step = next++;
+    const words = request(orders[step]);
+    answers[step].resolve(words ? await inspect(words) : { result: { unsupported: true } });
+  }
+}
+for (let worker = 0; worker < AT_A_TIME; worker += 1) work();
+for (const [step, order] of orders.entries()) {
+  const answer = await answers[step].promise;
   console.log(JSON.stringify({ step, do: order.do, ...answer }));
   if (answer.error && order.do === "connect") process.exit(1);
 }

@@ -1,0 +1,42 @@
+//! What the tests stand on: the proxy, the peers, and plain clients of our own to look at the wire with.
+
+mod driver;
+mod fixture;
+mod http;
+mod peers;
+mod processes;
+mod proxy;
+mod same;
+mod session;
+mod stdio;
+
+pub(crate) use driver::{Client, Step, drive};
+pub(crate) use fixture::{HttpServer, fixture_command};
+pub(crate) use http::Answer;
+pub(crate) use peers::{Part, Peers};
+pub(crate) use processes::{command_line, kill, with_mark};
+pub(crate) use proxy::{Config, ProxyUnderTest, binary};
+pub(crate) use same::difference;
+pub(crate) use session::{Session, SessionError};
+pub(crate) use stdio::StdioServer;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Asks again and again until `probe` has an answer, at most for `limit`; `what` completes the sentence of the failure.
+pub(crate) async fn eventually<T, F>(what: &str, limit: Duration, mut probe: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = probe().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {limit:?} in vain for {what}");
+        // The pause between two looks at a condition; what ends the wait is the condition.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
