@@ -1,6 +1,7 @@
 //! Renders what is wrong with a configuration, with the lines of the file.
 
 use std::fmt;
+use std::ops::Range;
 
 use mcp_proxy::config::{ConfigErrors, Place, Problem, SourceText};
 use miette::{
@@ -61,7 +62,7 @@ impl<'p> Shown<'p> {
     fn new(problem: &'p Problem, weight: Weight) -> Self {
         // A line that may hold a secret is named, never shown.
         let source = match &problem.place {
-            Some(Place::Text { source, .. }) if !problem.secret => Some(OneLine(source)),
+            Some(Place::Text { source, span }) if !problem.secret => Some(OneLine::new(source, span)),
             _ => None,
         };
         let mut title = problem.message.clone();
@@ -123,36 +124,74 @@ impl Diagnostic for Shown<'_> {
     }
 }
 
-/// Shows the line of a span and no other: the lines around it may hold secrets.
+/// The line of a problem and no other, with everything masked that might be a secret in the wrong place.
 #[derive(Debug)]
-struct OneLine<'s>(&'s SourceText);
+struct OneLine<'s> {
+    name: &'s str,
+    line: String,
+    /// Where the line begins in the text, in bytes.
+    start: usize,
+    /// The number of the line and the column of the problem, counted from 0.
+    place: (usize, usize),
+}
+
+impl<'s> OneLine<'s> {
+    fn new(source: &'s SourceText, span: &Range<usize>) -> Self {
+        let text = &source.text;
+        let before = text.get(..span.start).unwrap_or(text);
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[start..].lines().next().unwrap_or_default();
+        let shown = span.start - start.min(span.start)..span.end.saturating_sub(start);
+        Self {
+            name: &source.name,
+            line: masked(line, &shown),
+            start,
+            place: (before.matches('\n').count(), before[start..].chars().count()),
+        }
+    }
+}
 
 impl SourceCode for OneLine<'_> {
     fn read_span<'a>(
         &'a self,
-        span: &SourceSpan,
+        _: &SourceSpan,
         context: usize,
         _: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let text = &self.0.text;
-        let before = text.get(..span.offset()).ok_or(MietteError::OutOfBounds)?;
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let rest = text.get(start..).ok_or(MietteError::OutOfBounds)?;
-        let line = rest.split('\n').next().unwrap_or(rest);
+        let (number, column) = self.place;
         // Asked without context, it is for the heading, which says where the span begins.
-        let column = if context == 0 {
-            before[start..].chars().count()
-        } else {
-            0
-        };
-        let number = before.bytes().filter(|byte| *byte == b'\n').count();
-        Ok(Box::new(MietteSpanContents::new_named(
-            self.0.name.clone(),
-            line.as_bytes(),
-            (start, line.len()).into(),
-            number,
-            column,
-            1,
-        )))
+        let column = if context == 0 { column } else { 0 };
+        let span = (self.start, self.line.len()).into();
+        let contents =
+            MietteSpanContents::new_named(self.name.to_owned(), self.line.as_bytes(), span, number, column, 1);
+        Ok(Box::new(contents))
     }
+}
+
+/// The line with stars for its words, but for its first key, what is complained of, and small numbers and truth values: a
+/// misspelt key may well stand before a password. The length in bytes stays.
+fn masked(line: &str, shown: &Range<usize>) -> String {
+    let heading = line
+        .trim_start()
+        .trim_start_matches('[')
+        .starts_with(|char: char| char.is_ascii_lowercase());
+    let key = line
+        .find(['=', ':'])
+        .unwrap_or(if heading && line.contains('[') { line.len() } else { 0 });
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let at = line.len() - rest.len();
+        let end = rest.find(|char: char| !char.is_alphanumeric()).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end.max(first.len_utf8()));
+        let is_plain =
+            word.len() <= 6 && word.bytes().all(|byte| byte.is_ascii_digit()) || matches!(word, "true" | "false");
+        if end == 0 || at < key || shown.contains(&at) || is_plain {
+            out.push_str(word);
+        } else {
+            out.extend(std::iter::repeat_n('*', word.len()));
+        }
+        rest = after;
+    }
+    out
 }

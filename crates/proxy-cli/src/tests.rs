@@ -30,10 +30,22 @@ fn help() {
 
 #[test]
 fn mistakes_are_shown_with_their_lines() {
-    let text = "[proxy]\nname = \"p\"\nseperator = \"__\"\n\n[[backends]]\nname = \"a\"\ntransport = \"http\"\n\
-                url = \"ftp://example.com/?key=s3cr3t\"\nheaders = { Host = \"s3cr3t\" }\n";
+    let text = r#"
+[proxy]
+name = "p"
+seperator = "__"
+
+[[backends]]
+name = "a"
+transport = "http"
+url = "ftp://example.com/?key=s3cr3t"
+headers = { Host = "s3cr3t" }
+bearer_tokn = "s3cr3t"
+tls = { "ça" = "s3cr3t", retries = 3, lazy = true, x = 's3cr3t==' }
+"#;
     let loader = Loader::new().environment(Environment::Fixed(Default::default()));
     let found = loader.parse(text, Format::Toml).expect_err("mistakes");
+    assert_eq!(found.problems().len(), 8, "{found}");
     let shown = errors(&found, false);
     assert!(!shown.contains("s3cr3t"), "{shown}");
     snapshot("mistakes", &shown);

@@ -2,7 +2,7 @@
 //!
 //! | Written | Means |
 //! |---|---|
-//! | `${NAME}` | the variable; an error when it is not set |
+//! | `${NAME}`, `${env:NAME}` | the variable; an error when it is not set |
 //! | `${NAME:-text}` | the variable, or the text when it is not set or empty |
 //! | `${file:PATH}` | what the file says, without the line end; relative to the configuration's folder |
 //! | `$${` | the characters `${` |
@@ -60,6 +60,8 @@ fn resolve(inside: &str, environment: &Environment, folder: &Path) -> Result<Str
     if let Some(path) = inside.strip_prefix("file:") {
         return read(&folder.join(path), path);
     }
+    // How some clients write it in their `.mcp.json`.
+    let inside = inside.strip_prefix("env:").unwrap_or(inside);
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),

@@ -161,7 +161,7 @@ Inside any text, the values of keys included, but never in their names:
 
 | Written | Means |
 |---|---|
-| `${NAME}` | the environment variable; an error when it is not set |
+| `${NAME}`, `${env:NAME}` | the environment variable; an error when it is not set |
 | `${NAME:-text}` | the variable, or the text when it is not set or empty |
 | `${file:PATH}` | what the file says, without the line end; relative to the folder of the configuration |
 | `$${` | the characters `${` |

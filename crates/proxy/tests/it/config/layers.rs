@@ -63,7 +63,7 @@ fn references_are_filled_in_anywhere() {
     let file = folder.path().join("proxy.toml");
     let text = "[proxy]\nname = \"${NAME} $${NAME} $5\"\nlisten.port = \"${PORT:-9001}\"\n\
                 [[backends]]\nname = \"a\"\ntransport = \"http\"\nurl = \"https://${HOST:-h.example}/${EMPTY:-x}\"\n\
-                bearer_token = \"${file:token}\"\nheaders = { x-a = \"${NAME}-${NAME}\" }\n";
+                bearer_token = \"${file:token}\"\nheaders = { x-a = \"${env:NAME}-${NAME}\" }\n";
     std::fs::write(&file, text).expect("written");
     let loader = loader(&[("NAME", "${PORT}"), ("EMPTY", "")]);
     let config = loader.load(&file).expect("good");
@@ -85,6 +85,7 @@ fn references_are_filled_in_anywhere() {
 }
 
 #[test]
+#[cfg(feature = "yaml")]
 fn yaml_says_the_same_as_toml() {
     let yaml = "proxy:\n  name: demo\n  listen: {port: 0, allowed_hosts: [a.example]}\n\
                 backends:\n  - name: a\n    transport: stdio\n    command: cat\n    args: ['-u', \"x\\ty\", &x plain, *x]\n    env:\n      A: '1'\n";

@@ -305,6 +305,7 @@ name = \"ünïcödé\"; transport = \"http\"
 }
 
 #[test]
+#[cfg(feature = "yaml")]
 fn of_yaml() {
     let cases = [
         (

@@ -101,6 +101,7 @@ fn depth_is_bounded() {
 }
 
 #[test]
+#[cfg(feature = "yaml")]
 fn aliases_cannot_fill_the_memory() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..9 {
