@@ -63,6 +63,21 @@ impl Edits {
         into.extend_from_slice(&raw[from..]);
     }
 
+    /// The part of `raw` at `span` with the edits inside it applied.
+    pub(crate) fn apply_within(&self, raw: &Bytes, span: Span) -> Bytes {
+        let inside = |edit: &Span| edit.start >= span.start && edit.end <= span.end;
+        let list = self.list.iter().filter(|(edit, _)| inside(edit));
+        let moved = list.map(|(edit, text)| {
+            let edit = Span {
+                start: edit.start - span.start,
+                end: edit.end - span.start,
+            };
+            (edit, text.clone())
+        });
+        let within = Self { list: moved.collect() };
+        within.apply(&raw.slice(span.range()))
+    }
+
     /// `raw` with the edits applied; `raw` itself when there are none.
     pub(crate) fn apply(&self, raw: &Bytes) -> Bytes {
         if self.is_empty() {

@@ -172,7 +172,8 @@ impl Params {
         self.raw.is_empty()
     }
 
-    /// The JSON text of a member as it stands now.
+    /// The JSON text of a member as it stands now. Of `_meta` and `ref`, edits of their own members are not in it; see
+    /// [`value`](Self::value).
     pub fn text(&self, slot: Slot) -> Option<&[u8]> {
         let span = self.spans[slot as usize]?;
         match self.edits.text(span) {
@@ -181,12 +182,12 @@ impl Params {
         }
     }
 
-    /// A member as a value of its own.
+    /// A member as a value of its own, as it stands now.
     pub fn value(&self, slot: Slot) -> Option<RawJson> {
         let span = self.spans[slot as usize]?;
         Some(RawJson::trusted(match self.edits.text(span) {
             Some(text) => text.clone(),
-            None => self.raw.slice(span.range()),
+            None => self.edits.apply_within(&self.raw, span),
         }))
     }
 

@@ -120,6 +120,16 @@ fn a_member_that_was_absent_is_added_and_nested_ones_bring_their_parent() {
     assert_eq!(params.to_bytes(), r#"{"uri":"a\"b","_meta":{}}"#);
 }
 
+/// Found by fuzzing: adding a member to `ref` brought the old text of its other members back.
+#[test]
+fn a_nested_member_that_is_added_keeps_the_edits_beside_it() {
+    let mut params = Params::parse(r#"{"ref":{"type":"t","name":"a"},"x":1}"#).unwrap();
+    params.set_string(Slot::RefName, "b");
+    assert_eq!(params.value(Slot::Ref).unwrap().as_str(), r#"{"type":"t","name":"b"}"#);
+    params.set_string(Slot::RefUri, "u");
+    assert_eq!(params.to_bytes(), r#"{"ref":{"uri":"u","type":"t","name":"b"},"x":1}"#);
+}
+
 fn json_value() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
