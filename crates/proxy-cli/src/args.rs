@@ -145,7 +145,7 @@ pub(crate) struct Init {
     #[arg(long)]
     pub(crate) port: Option<u16>,
 
-    /// A backend that is a program: NAME=COMMAND ARGUMENTS…
+    /// A backend that is a program; its arguments are split at spaces
     #[arg(long, value_name = "NAME=COMMAND", value_parser = pair)]
     pub(crate) stdio: Vec<(String, String)>,
 
@@ -153,7 +153,7 @@ pub(crate) struct Init {
     #[arg(long, value_name = "NAME=URL", value_parser = pair)]
     pub(crate) http: Vec<(String, String)>,
 
-    /// A .mcp.json whose servers become backends too
+    /// A .mcp.json whose servers become backends too; the path counts from the folder of the new file
     #[arg(long, value_name = "PATH")]
     pub(crate) import: Option<PathBuf>,
 

@@ -28,8 +28,9 @@ pub(crate) fn run(init: &Init) -> Result<(), Failure> {
         import: init.import.clone(),
     };
     let no_flags = init.name.is_none() && init.port.is_none() && wishes.is_empty();
+    let is_here = init.path.parent() == Some(Path::new(""));
     if no_flags && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        interview(&mut wishes)?;
+        interview(&mut wishes, is_here)?;
     }
     let text = wishes.text();
     verify(&text, &wishes)?;
@@ -164,7 +165,7 @@ fn exists(path: &Path) -> Failure {
 }
 
 /// Asks for what the flags would have said.
-fn interview(wishes: &mut Wishes) -> Result<(), Failure> {
+fn interview(wishes: &mut Wishes, is_here: bool) -> Result<(), Failure> {
     complain("A few questions; Enter takes what is in brackets.\n\n");
     wishes.name = ask("What should clients call this proxy?", &wishes.name)?;
     loop {
@@ -176,7 +177,8 @@ fn interview(wishes: &mut Wishes) -> Result<(), Failure> {
             Err(_) => complain("A port is a number up to 65535.\n"),
         }
     }
-    if Path::new(".mcp.json").is_file() && ask("Use the servers of .mcp.json here?", "yes")?.starts_with('y') {
+    if is_here && Path::new(".mcp.json").is_file() && ask("Use the servers of .mcp.json here?", "yes")?.starts_with('y')
+    {
         wishes.import = Some(".mcp.json".into());
     }
     loop {

@@ -59,3 +59,11 @@ fn doubts_are_shown_with_their_lines() {
     let plan = Plan::from_config(&config).expect("good");
     snapshot("doubts", &problems(&plan.warnings, Weight::Warning, false));
 }
+
+#[test]
+fn what_a_server_says_cannot_steer_the_terminal() {
+    use crate::output::{clean, first_line};
+    assert_eq!(clean("a\x1b[2Jb\u{202e}c\n\td"), "a\u{fffd}[2Jb\u{fffd}c\n\td");
+    assert_eq!(first_line("  one\ntwo"), "one");
+    assert_eq!(first_line(&"ü".repeat(200)).chars().count(), 101);
+}
