@@ -4,6 +4,7 @@
 //! still runs. The rules are those of the specification's Streamable HTTP transport and of RFC 9110.
 
 mod calls;
+mod lifetimes;
 mod messages;
 mod sessions;
 

@@ -227,6 +227,12 @@ impl ProxyUnderTest {
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
+
+    /// Lines of the log that say this.
+    pub(crate) fn log_lines(&self, part: &str) -> Vec<String> {
+        let log = self.log.lock().expect("no holder panics");
+        log.iter().filter(|line| line.contains(part)).cloned().collect()
+    }
 }
 
 impl Drop for ProxyUnderTest {

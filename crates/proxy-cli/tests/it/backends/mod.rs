@@ -1,13 +1,17 @@
 //! Backends as they come: with sessions or without, with many pages, talkative, faulty, stubborn. Each fault stays with
 //! the calls it concerns.
 
+mod wire;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mcp_proxy_test::{Entry, Event, Faults, Fixture};
 use serde_json::{Value, json};
 
-use super::support::{Config, ProxyUnderTest, Session, SessionError, eventually, fixture_command, with_mark};
+use crate::support::{
+    Config, ProxyUnderTest, Session, SessionError, command_line, eventually, fixture_command, with_mark,
+};
 
 async fn digest(session: &Session) -> String {
     let about = session.call("fixture__session", json!({})).await.expect("an answer");
@@ -188,11 +192,12 @@ async fn a_stream_in_single_bytes_is_a_stream() {
 #[tokio::test]
 async fn an_answer_that_is_none_is_an_error_and_soon_over() {
     type Change = fn(&mut Faults);
-    let kinds: [(&str, Change); 4] = [
+    let kinds: [(&str, Change); 5] = [
         ("malformed JSON", |f| f.malformed_json = true),
         ("a foreign id", |f| f.wrong_id = true),
         ("status 500", |f| f.status = Some(500)),
         ("status 503", |f| f.status = Some(503)),
+        ("more than anybody wants", |f| f.oversized = Some(20 << 20)),
     ];
     let fixture = Fixture::http().start().await.expect("a fixture");
     let healthy = Fixture::http().start().await.expect("a fixture");
@@ -300,6 +305,42 @@ async fn names_without_a_prefix_and_a_uri_as_it_is() {
         .await
         .expect("an answer");
     assert_eq!(read["contents"][0]["uri"], "test://static-text");
+}
+
+#[tokio::test]
+async fn of_two_equal_names_the_first_is_served_and_the_other_left_out() {
+    let first = Fixture::http().start().await.expect("a fixture");
+    let second = Fixture::http().start().await.expect("a fixture");
+    let proxy = Config::new()
+        .http("first", &first.url(), "namespace = \"\"")
+        .http("second", &second.url(), "namespace = \"\"")
+        .http("third", &second.url(), "")
+        .start()
+        .await;
+    proxy.wait_for_tools_of(&["echo", "third__"]).await;
+    let session = proxy.session().await;
+    let tools = session.list("tools/list", "tools").await.expect("a list");
+    assert_eq!(tools.iter().filter(|tool| tool["name"] == "echo").count(), 1);
+    let ran = |fixture: &Fixture| fixture.ledger().count(|entry| entry.tool.as_deref() == Some("echo"));
+    for _ in 0..5 {
+        session.call("echo", json!({})).await.expect("an answer");
+    }
+    assert!(ran(&first) >= 5);
+    assert_eq!(ran(&second), 0);
+    assert!(!proxy.log_lines("WARN").is_empty(), "the operator is told");
+}
+
+#[tokio::test]
+async fn a_backend_that_is_switched_off_is_not_there() {
+    let proxy = Config::new()
+        .stdio("off", &fixture_command("off").await, &[], "enabled = false")
+        .stdio("on", &fixture_command("on").await, &[], "")
+        .start()
+        .await;
+    proxy.wait_for_tools_of(&["on__"]).await;
+    let lines: Vec<String> = with_mark(&proxy.mark).into_iter().map(command_line).collect();
+    assert!(lines.iter().any(|line| line.ends_with("--name on")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.ends_with("--name off")), "{lines:?}");
 }
 
 #[tokio::test]
