@@ -111,6 +111,12 @@ impl<W> LineWriter<W> {
             buffer: BytesMut::new(),
         }
     }
+
+    /// What was written to.
+    #[cfg(fuzzing)]
+    pub(crate) fn into_sink(self) -> W {
+        self.sink
+    }
 }
 
 impl<W: AsyncWrite + Unpin + Send + 'static> Outgoing for LineWriter<W> {

@@ -16,6 +16,8 @@ pub(crate) mod allowance;
 mod call;
 mod changes;
 pub(crate) mod framing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 pub(crate) mod lines;
 mod link;
