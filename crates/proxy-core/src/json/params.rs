@@ -252,11 +252,10 @@ impl Params {
         let (key, parent) = slot.place();
         if let Some(parent) = parent {
             let object = self.value(parent).filter(RawJson::is_object);
-            let object = with_member(object.as_ref().map(|raw| raw.as_bytes().as_ref()), key, value);
+            let object = with_member(object.as_ref(), key, value);
             return self.rewrite(parent, &RawJson::trusted(object));
         }
-        let current = self.to_bytes();
-        let text = with_member((!current.is_empty()).then_some(current.as_ref()), key, value);
+        let text = with_member(self.to_raw().as_ref(), key, value);
         *self = Self::parse(text).unwrap_or_default();
         debug_assert!(
             !self.is_absent(),
@@ -274,24 +273,23 @@ impl std::fmt::Debug for Params {
     }
 }
 
-/// `object` (or an empty one) with `key` set to `value`: replaced where it stood, else first.
-fn with_member(object: Option<&[u8]>, key: &str, value: &RawJson) -> Bytes {
-    let object = RawJson::trusted(Bytes::copy_from_slice(object.unwrap_or(b"{}")));
-    let mut members = object.members();
-    match members.iter_mut().find(|(name, _)| name == key) {
-        Some((_, old)) => *old = value.clone(),
-        None => members.insert(0, (key.to_owned(), value.clone())),
-    }
-    let mut text = Vec::with_capacity(object.as_bytes().len() + value.as_bytes().len() + key.len() + 4);
-    text.push(b'{');
-    for (index, (name, value)) in members.iter().enumerate() {
-        if index > 0 {
-            text.push(b',');
+/// `object` (or an empty one) with `key` set to `value`: replaced where it stood, else first. Every other byte stays.
+fn with_member(object: Option<&RawJson>, key: &str, value: &RawJson) -> Bytes {
+    let empty = RawJson::from_static("{}");
+    let object = object.unwrap_or(&empty);
+    let mut edits = Edits::default();
+    match object.span_of(key) {
+        Some(span) => edits.replace(span, value.as_bytes().clone()),
+        None => {
+            let mut text = Vec::with_capacity(key.len() + value.as_bytes().len() + 4);
+            write_string(&mut text, key);
+            text.push(b':');
+            text.extend_from_slice(value.as_bytes());
+            if object.as_bytes()[1..].trim_ascii_start() != b"}" {
+                text.push(b',');
+            }
+            edits.replace(Span { start: 1, end: 1 }, text.into());
         }
-        write_string(&mut text, name);
-        text.push(b':');
-        text.extend_from_slice(value.as_bytes());
     }
-    text.push(b'}');
-    text.into()
+    edits.apply(object.as_bytes())
 }

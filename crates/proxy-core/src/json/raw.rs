@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::error::ScanError;
-use super::scan::Scanner;
+use super::scan::{Scanner, Span};
 
 /// One valid JSON value, kept as a slice of the buffer it arrived in.
 ///
@@ -103,6 +103,11 @@ impl RawJson {
 
     /// The member `name` of an object; the last one when it is there twice, as most decoders have it.
     pub fn get(&self, name: &str) -> Option<RawJson> {
+        self.span_of(name).map(|span| Self(self.0.slice(span.range())))
+    }
+
+    /// Where the value of the member `name` stands.
+    pub(crate) fn span_of(&self, name: &str) -> Option<Span> {
         let mut found = None;
         if self.is_object() {
             self.walk(|scanner| {
@@ -115,7 +120,7 @@ impl RawJson {
                 })
             });
         }
-        found.map(|span| Self(self.0.slice(span.range())))
+        found
     }
 
     /// The elements of an array; empty for anything else.

@@ -130,6 +130,17 @@ fn a_nested_member_that_is_added_keeps_the_edits_beside_it() {
     assert_eq!(params.to_bytes(), r#"{"ref":{"uri":"u","type":"t","name":"b"},"x":1}"#);
 }
 
+/// Found by fuzzing: a key that is no Unicode got its backslash doubled.
+#[test]
+fn a_member_that_is_added_leaves_every_other_byte() {
+    let mut params = Params::parse(r#"{ "\ud800" : 1.0e2,"a":[ ] }"#).unwrap();
+    params.set_string(Slot::Uri, "u");
+    assert_eq!(params.to_bytes(), r#"{"uri":"u", "\ud800" : 1.0e2,"a":[ ] }"#);
+    let mut params = Params::parse("{ }").unwrap();
+    params.set_string(Slot::Uri, "u");
+    assert_eq!(params.to_bytes(), r#"{"uri":"u" }"#);
+}
+
 fn json_value() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
