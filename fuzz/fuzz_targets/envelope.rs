@@ -91,13 +91,13 @@ fn edit(params: &mut Params, slot: Slot, value: &RawJson) {
         );
         if other != slot && place(slot).1 != Some(other) {
             assert_eq!(
-                params.text(other),
-                original.text(other),
+                params.value(other),
+                original.value(other),
                 "{other:?} while setting {slot:?}"
             );
         }
     }
-    // What the proxy does not know stays, in its order.
+    // What the proxy does not know stays.
     let (key, parent) = place(slot);
     let key = parent.map_or(key, |parent| place(parent).0);
     if let (Some(before), Some(after)) = (members(&before), members(&after)) {
