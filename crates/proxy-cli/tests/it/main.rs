@@ -8,6 +8,7 @@
 //! - `front`: what the HTTP front answers, by status, header and body, to good and bad requests;
 //! - `isolation`: clients that use the same ids and tokens never see one another;
 //! - `backends`: what backends may be like, and what becomes of their faults;
+//! - `chain`: a proxy behind a proxy;
 //! - `faults`: backends are killed and hang, the proxy itself is killed;
 //! - `conformance`: the published conformance suite through the proxy;
 //! - `commands`: the command line.
@@ -15,6 +16,7 @@
 #![expect(clippy::print_stderr, reason = "what a test says goes to its own output")]
 
 mod backends;
+mod chain;
 mod clients;
 mod commands;
 mod conformance;

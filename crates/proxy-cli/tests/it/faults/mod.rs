@@ -1,18 +1,19 @@
 //! Backends die, hang and come late; the proxy itself is killed. What must hold: nobody else notices, what died serves
 //! again, and no process outlives the proxy.
 
+mod shutdown;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mcp_proxy_test::{Entry, Event, Ledger};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::support::{
+use crate::support::{
     Config, HttpServer, ProxyUnderTest, Session, SessionError, command_line, eventually, fixture_command, kill,
     with_mark,
 };
@@ -342,79 +343,5 @@ async fn large_answers_and_large_arguments_cross_in_the_pipe_without_hanging() {
     }
     while let Some(done) = clients.join_next().await {
         done.expect("a client does not panic");
-    }
-}
-
-#[tokio::test]
-async fn no_process_outlives_a_killed_proxy() {
-    for round in 0..5 {
-        let mut proxy = Config::new()
-            .stdio("one", &fixture_command("one").await, &[], "")
-            .stdio("two", &fixture_command("two").await, &[], "")
-            .start()
-            .await;
-        proxy.wait_for_tools_of(&["one__", "two__"]).await;
-        if round % 2 == 0 {
-            // Grandchildren, one of them in a session of its own.
-            let session = proxy.session().await;
-            session
-                .call("one__spawn_grandchild", json!({}))
-                .await
-                .expect("a grandchild");
-        }
-        let before = with_mark(&proxy.mark);
-        assert!(
-            before.len() >= 3,
-            "the proxy and two servers carry the mark: {before:?}"
-        );
-        proxy.kill().await;
-        nobody_left(&proxy.mark).await;
-    }
-}
-
-#[tokio::test]
-async fn a_polite_end_leaves_nothing_and_says_zero() {
-    let mut proxy = Config::new()
-        .proxy("shutdown_timeout_seconds = 5")
-        .stdio("one", &fixture_command("one").await, &[], "")
-        .start()
-        .await;
-    proxy.wait_for_tools_of(&["one__"]).await;
-    let session = proxy.session().await;
-    let params = json!({ "name": "one__slow", "arguments": { "ms": 1_500 } });
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
-    let end = async {
-        session
-            .call("one__echo", json!({}))
-            .await
-            .expect("the slow call is on its way");
-        let pid = i32::try_from(proxy.pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a process id");
-        kill_process(pid, Signal::TERM).expect("the proxy runs");
-    };
-    let (answer, ()) = tokio::join!(session.post(&body), end);
-    let answer = answer.expect("a call under way is finished").json();
-    assert!(answer.get("result").is_some(), "a call under way is finished: {answer}");
-    let status = proxy.wait().await;
-    assert_eq!(status.code(), Some(0));
-    nobody_left(&proxy.mark).await;
-}
-
-/// Waits until no process carries the mark any more.
-async fn nobody_left(mark: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let left = with_mark(mark);
-        if left.is_empty() {
-            return;
-        }
-        let lines: Vec<String> = left
-            .iter()
-            .map(|pid| format!("{pid}: {}", command_line(*pid)))
-            .collect();
-        assert!(Instant::now() < deadline, "left behind: {lines:#?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
