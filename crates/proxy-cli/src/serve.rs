@@ -40,17 +40,22 @@ pub(crate) fn run(source: &Source) -> Result<(), Failure> {
 
 async fn serve(plan: Plan) -> Result<(), Failure> {
     let signals = Signals::new().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
-    let (path, tls, unix) = (
+    let (path, tls, unix, json) = (
         plan.front.path.clone(),
         plan.listen.tls.is_some(),
         plan.listen.unix.clone(),
+        plan.log.json,
     );
     let proxy = Proxy::start(plan)
         .await
         .map_err(|error| Failure::new(error.to_string()))?;
     if let Some(address) = proxy.address() {
         let scheme = if tls { "https" } else { "http" };
-        tracing::info!(%address, url = %format!("{scheme}://{address}{path}"), "listening");
+        let url = format!("{scheme}://{address}{path}");
+        tracing::info!(%address, url, "listening");
+        if !json {
+            hint(&url);
+        }
     }
     if let Some(unix) = unix {
         tracing::info!(socket = %unix.display(), "listening on a unix socket");
@@ -68,6 +73,14 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
         () = proxy.run_until(async move { first.notified().await }) => Ok(()),
         () = twice => Err(Failure::Interrupted),
     }
+}
+
+/// Tells a person what to do next. A log for programs goes without.
+fn hint(url: &str) {
+    complain(&format!(
+        "\nTo see what is offered, and to call a tool:\n\n    mcp-proxy list {url}\n    mcp-proxy call {url} TOOL KEY=VALUE ...\n\n\
+         or give {url} to any MCP client that speaks Streamable HTTP.\n\n"
+    ));
 }
 
 /// The signals that ask a process to stop.

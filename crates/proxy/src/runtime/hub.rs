@@ -149,7 +149,8 @@ impl Hub {
     /// Stops every backend, all at once. Bounded by the longest stop of one.
     pub(crate) async fn stop(&self) {
         let mut stopping = JoinSet::new();
-        for backend in self.backends.iter().cloned() {
+        for backend in &self.backends {
+            let backend = backend.clone();
             stopping.spawn(async move { backend.stop().await });
         }
         while stopping.join_next().await.is_some() {}
