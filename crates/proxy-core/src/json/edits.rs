@@ -33,13 +33,6 @@ impl Edits {
         Some(&self.list[at].1)
     }
 
-    /// True when an edit lies within `span` without being exactly it.
-    pub(crate) fn inside(&self, span: Span) -> bool {
-        self.list
-            .iter()
-            .any(|(edit, _)| *edit != span && edit.start >= span.start && edit.end <= span.end)
-    }
-
     /// True when nothing changes.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -202,7 +202,8 @@ impl Params {
     /// replaces it.
     pub fn set(&mut self, slot: Slot, value: &RawJson) {
         match self.spans[slot as usize] {
-            Some(span) if !self.edits.inside(span) && !self.has_nested(slot) => {
+            // Whose own members are slots must be scanned anew.
+            Some(span) if !matches!(slot, Slot::Meta | Slot::Ref) => {
                 self.edits.replace(span, value.as_bytes().clone());
             }
             _ => self.rewrite(slot, value),
@@ -239,12 +240,6 @@ impl Params {
     /// Appends the text with the edits applied.
     pub fn write(&self, into: &mut Vec<u8>) {
         self.edits.write(&self.raw, into);
-    }
-
-    fn has_nested(&self, parent: Slot) -> bool {
-        [Slot::ProgressToken, Slot::RefName, Slot::RefUri]
-            .into_iter()
-            .any(|slot| slot.place().1 == Some(parent) && self.spans[slot as usize].is_some())
     }
 
     /// The rare path: writes a new text with the member in it and scans that.

@@ -130,6 +130,14 @@ fn a_nested_member_that_is_added_keeps_the_edits_beside_it() {
     assert_eq!(params.to_bytes(), r#"{"ref":{"uri":"u","type":"t","name":"b"},"x":1}"#);
 }
 
+/// Found by fuzzing: a member of a new `_meta` was not found.
+#[test]
+fn the_members_of_an_object_that_was_set_are_found() {
+    let mut params = Params::parse(r#"{"_meta":{}}"#).unwrap();
+    params.set(Slot::Meta, &RawJson::from_static(r#"{"progressToken":7}"#));
+    assert_eq!(params.text(Slot::ProgressToken), Some(&b"7"[..]));
+}
+
 /// Found by fuzzing: a key that is no Unicode got its backslash doubled.
 #[test]
 fn a_member_that_is_added_leaves_every_other_byte() {
