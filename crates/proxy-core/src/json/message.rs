@@ -56,11 +56,15 @@ impl Message {
     /// See [`ScanErrorKind`]. Nothing of a refused message has been acted upon.
     pub fn scan(body: Bytes) -> Result<Self, ScanError> {
         let mut scanner = Scanner::new(&body)?;
-        if scanner.peek() == Some(b'[') {
+        if let Some(first) = scanner.peek().filter(|first| *first != b'{') {
             // Validate first: malformed text is a parse error, whatever it begins with.
             scanner.value(0)?;
             scanner.finish()?;
-            return Err(ScanErrorKind::Batch.at(0));
+            let kind = match first {
+                b'[' => ScanErrorKind::Batch,
+                _ => ScanErrorKind::NotRpc("it must be an object"),
+            };
+            return Err(kind.at(0));
         }
         let mut envelope = Envelope::default();
         let scanned = envelope.scan(&mut scanner).and_then(|()| scanner.finish());
@@ -89,10 +93,6 @@ struct Envelope {
 
 impl Envelope {
     fn scan(&mut self, scanner: &mut Scanner<'_>) -> Result<(), ScanError> {
-        if scanner.peek().is_some_and(|first| first != b'{') {
-            scanner.value(0)?;
-            return Err(ScanErrorKind::NotRpc("it must be an object").at(0));
-        }
         scanner.object(0, |scanner, key, depth| {
             let (slot, name) = match key.with(Member::of) {
                 Some(Member::JsonRpc) => (&mut self.jsonrpc, "jsonrpc"),

@@ -50,6 +50,7 @@ fn refusals_carry_the_code_and_the_id_when_it_was_readable() {
     check_refused(b"[]", -32600, None);
     check_refused(b"[1", -32700, None);
     check_refused(b"7", -32600, None);
+    check_refused(b"7 x", -32700, None);
     check_refused(br#"{"jsonrpc":"1.0","id":5,"method":"x"}"#, -32600, Some("5"));
     check_refused(br#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, -32600, None);
     check_refused(br#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, -32600, None);
