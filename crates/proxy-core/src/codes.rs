@@ -30,3 +30,24 @@ pub const OVERLOADED: i64 = -31004;
 pub const CANCELLED: i64 = -31005;
 /// Ours: the backend asks for more patience. `data.reason`: `backend_busy`, with `data.retry_after_ms`.
 pub const BACKEND_BUSY: i64 = -31006;
+
+#[cfg(test)]
+mod tests {
+    /// Whoever meets a code looks it up there.
+    #[test]
+    fn every_code_is_explained_in_the_page_on_errors() {
+        let page = include_str!("../../../docs/errors.md");
+        let codes: Vec<&str> = include_str!("codes.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub const ")?.split_once(": i64 = "))
+            .map(|(_, code)| code.trim_end_matches(';'))
+            .collect();
+        assert!(codes.len() > 10, "{codes:?}");
+        for code in codes {
+            assert!(
+                page.contains(&format!("`{code}`")),
+                "docs/errors.md says nothing of {code}"
+            );
+        }
+    }
+}
