@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::servers::{Expected, Servers};
-use super::support::{Client, Config, HttpServer, Part, Peers, Step, difference, drive, fixture_command};
+use super::support::{Client, Config, HttpServer, Part, Peers, Step, difference, drive, drive_with, fixture_command};
 
 /// The steps that a client performs. The Inspector takes a second for each, so it is spared what differs only in the name
 /// of a backend.
@@ -193,6 +193,44 @@ async fn every_client_hears_what_is_said_during_its_call() {
             assert_eq!(logging.logs.len(), 3, "{client:?} {logging:?}");
             assert_eq!(logs.logs.len(), 5, "{client:?} {logs:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn clients_come_over_tls() {
+    let Some(peers) = Peers::with(&[Part::Node, Part::PythonV1]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).expect("a file is written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file is written");
+    let tls = format!(
+        "tls = {{ cert = {:?}, key = {:?} }}",
+        cert.display().to_string(),
+        key.display().to_string()
+    );
+    let proxy = Config::new()
+        .listen(&tls)
+        .backend("name = \"demo\"\ntransport = \"builtin\"")
+        .start()
+        .await;
+
+    let url = format!("https://localhost:{}/mcp", proxy.address.port());
+    let script = json!([{ "do": "connect" }, { "do": "ping" }]);
+    let cert = cert.to_str().expect("a UTF-8 path");
+    let env = [("NODE_EXTRA_CA_CERTS", cert), ("SSL_CERT_FILE", cert)];
+    for client in [Client::TypeScriptV1, Client::PythonV1] {
+        let steps = drive_with(&peers, client, &url, &script, &env)
+            .await
+            .expect("the driver answers");
+        assert!(steps.iter().all(|step| step.error.is_none()), "{client:?} {steps:?}");
+        let strangers = drive(&peers, client, &url, &script).await;
+        assert!(
+            strangers.is_err(),
+            "nobody else trusts that certificate: {client:?} {strangers:?}"
+        );
     }
 }
 

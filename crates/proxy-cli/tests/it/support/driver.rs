@@ -83,6 +83,20 @@ impl Step {
 /// # Errors
 /// What the client printed instead, when answers are missing.
 pub(crate) async fn drive(peers: &Peers, client: Client, target: &str, script: &Value) -> Result<Vec<Step>, String> {
+    drive_with(peers, client, target, script, &[]).await
+}
+
+/// As [`drive`], with more variables in the client's environment.
+///
+/// # Errors
+/// As [`drive`].
+pub(crate) async fn drive_with(
+    peers: &Peers,
+    client: Client,
+    target: &str,
+    script: &Value,
+    env: &[(&str, &str)],
+) -> Result<Vec<Step>, String> {
     let (part, file) = client.script();
     let home = tempfile::tempdir().expect("a temporary folder");
     let output = Command::new(peers.interpreter(part))
@@ -93,6 +107,7 @@ pub(crate) async fn drive(peers: &Peers, client: Client, target: &str, script: &
         .env("PYTHONDONTWRITEBYTECODE", "1")
         // The Inspector keeps state in the home folder, and nobody's own is to be touched.
         .env("HOME", home.path())
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

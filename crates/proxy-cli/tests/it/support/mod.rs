@@ -10,7 +10,7 @@ mod same;
 mod session;
 mod stdio;
 
-pub(crate) use driver::{Client, Step, drive};
+pub(crate) use driver::{Client, Step, drive, drive_with};
 pub(crate) use fixture::{HttpServer, fixture_command};
 pub(crate) use http::Answer;
 pub(crate) use peers::{Part, Peers};
