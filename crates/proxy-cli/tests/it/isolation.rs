@@ -38,6 +38,52 @@ async fn equal_ids_and_tokens_never_meet_on_sessions_of_their_own() {
     everyone_gets_their_own(&proxy).await;
 }
 
+/// On a shared process a log message does not say whose call it belongs to: it goes to the caller or to nobody.
+#[tokio::test]
+async fn what_a_backend_logs_reaches_no_bystander() {
+    let command = fixture_command("fixture").await;
+    let proxy = Config::new()
+        .stdio("fixture", &command, &[], "session = \"shared\"")
+        .start()
+        .await;
+    proxy.wait_for_tools_of(&["fixture__"]).await;
+    let (caller, idle, busy) = (proxy.session().await, proxy.session().await, proxy.session().await);
+    let mut stream = idle.listen().await;
+    let log = || json!({ "name": "fixture__log", "arguments": { "n": 5 } });
+
+    let heard = caller.exchange(json!(1), "tools/call", log()).await.expect("an answer");
+    assert_eq!(
+        heard.interim.len(),
+        5,
+        "alone, the caller hears it all: {:?}",
+        heard.interim
+    );
+
+    let params = json!({ "name": "fixture__slow", "arguments": { "ms": 1_000 } });
+    let chatter = async {
+        for _ in 0..10 {
+            caller.exchange(json!(1), "tools/call", log()).await.expect("an answer");
+        }
+    };
+    let (bystander, ()) = tokio::join!(busy.exchange(json!(1), "tools/call", params), chatter);
+    let bystander = bystander.expect("an answer");
+    assert!(
+        bystander.interim.is_empty(),
+        "what others are told: {:?}",
+        bystander.interim
+    );
+
+    caller
+        .call("fixture__list_change", json!({}))
+        .await
+        .expect("the list changes");
+    let first = stream.next_message().await.expect("the change is announced");
+    assert_eq!(
+        first["method"], "notifications/tools/list_changed",
+        "nothing came before: {first}"
+    );
+}
+
 async fn everyone_gets_their_own(proxy: &ProxyUnderTest) {
     proxy.wait_for_tools_of(&["fixture__"]).await;
     let mut clients = JoinSet::new();
