@@ -45,7 +45,7 @@ pub struct BackendSection {
     pub session: Option<Sharing>,
     /// Whether it is used at all.
     pub enabled: bool,
-    /// Whether it is reached only when the first call or list needs it, rather than at start.
+    /// Whether it is reached only when the first client opens a session, rather than at start.
     pub lazy: bool,
     /// Stops the program after this long without a call, in seconds (`stdio`). The next call starts it again.
     #[schemars(range(min = 1))]

@@ -29,7 +29,9 @@ const OWN_HEADERS: &[&str] = &[
 pub(super) fn stdio(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) -> Option<StdioOptions> {
     let key = |name: &str| format!("{path}.{name}");
     let command = match backend.command.as_deref() {
-        Some(command) if !command.trim().is_empty() => Some(plan_command(judge, command, &key("command"))),
+        Some(command) if !command.trim().is_empty() => {
+            Some(plan_command(judge, command, &key("command"), backend.enabled))
+        }
         Some(_) => {
             judge.value(&key("command"), "the command is empty", "name the program to start");
             None
@@ -78,7 +80,7 @@ pub(super) fn stdio(judge: &mut Judge<'_>, backend: &BackendSection, path: &str)
     command.map(|_| options)
 }
 
-fn plan_command(judge: &mut Judge<'_>, command: &str, key: &str) -> String {
+fn plan_command(judge: &mut Judge<'_>, command: &str, key: &str, enabled: bool) -> String {
     if command.contains('\0') {
         judge.value(key, "the command holds a null character", "delete it");
     }
@@ -92,7 +94,8 @@ fn plan_command(judge: &mut Judge<'_>, command: &str, key: &str) -> String {
         let message = "the command holds spaces: it would be taken for the name of one program";
         let remedy = format!("write `command = \"{}\"` and the rest in `args`", shortened(program));
         judge.value(key, message, remedy);
-    } else if has_folder && !resolved.is_file() {
+    } else if enabled && has_folder && !resolved.is_file() {
+        // Who disables a backend often does so because its program is not there.
         let message = format!("the program `{}` does not exist", shortened(command));
         judge.doubt(
             key,

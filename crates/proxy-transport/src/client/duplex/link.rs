@@ -134,6 +134,20 @@ impl Link {
         entry.is_some_and(|entry| entry.answer.send(answer).is_ok())
     }
 
+    /// Gives the only call that was sent an answer that names none: a backend that could not read a request says so with
+    /// `"id": null`. False when it could be meant for several calls, or for none.
+    pub(super) fn answer_only(&self, answer: Result<Reply, Error>) -> bool {
+        let only = {
+            let state = self.state();
+            let mut sent = state.waiting.iter().filter(|(_, entry)| entry.call.was_taken());
+            match (sent.next(), sent.next()) {
+                (Some((&id, _)), None) => Some(id),
+                _ => None,
+            }
+        };
+        only.is_some_and(|id| self.answer(id, answer))
+    }
+
     /// The call that runs under an id.
     pub(super) fn call(&self, id: u64) -> Option<Arc<Waiting>> {
         self.state().waiting.get(&id).map(|entry| entry.call.clone())

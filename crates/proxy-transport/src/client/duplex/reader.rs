@@ -79,9 +79,10 @@ impl Reader<'_> {
     }
 
     fn response(&mut self, Response { id, reply }: Response) {
-        let known = id
-            .and_then(|id| id.as_u64())
-            .is_some_and(|id| self.link.answer(id, Ok(reply)));
+        let known = match id {
+            Some(id) => id.as_u64().is_some_and(|id| self.link.answer(id, Ok(reply))),
+            None => self.link.answer_only(Ok(reply)),
+        };
         if !known {
             self.complain(
                 &self.link.counters.foreign,

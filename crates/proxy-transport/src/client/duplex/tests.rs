@@ -155,6 +155,25 @@ async fn answers_find_their_calls_in_any_order_and_progress_its_client() {
 }
 
 #[tokio::test]
+async fn an_error_without_an_id_ends_the_only_call_and_no_other() {
+    let (peer, _events, mut backend) = connected(4096);
+    let unreadable = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"m"}}"#;
+    let script = async {
+        backend.read().await;
+        backend.read().await;
+        // Two calls wait: nobody knows which of them is meant.
+        backend.write(unreadable).await;
+        backend.write(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#).await;
+        backend.settle().await;
+        backend.write(unreadable).await;
+    };
+    let (one, two, ()) = tokio::join!(peer.call(tool_call("{}")), peer.call(tool_call("{}")), script);
+    assert!(matches!(one, Ok(Reply::Error(error)) if error.code() == -32700));
+    assert_eq!(result(two), "{}");
+    assert_eq!(peer.dropped().foreign, 1);
+}
+
+#[tokio::test]
 async fn log_messages_go_where_they_can_be_meant_for_one_client_only() {
     let (peer, _events, mut backend) = connected(4096);
     let log = |n: u32| format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"n":{n}}}}}"#);

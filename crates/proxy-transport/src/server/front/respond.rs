@@ -1,11 +1,12 @@
 //! HTTP responses: which status, which headers.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use mcp_proxy_core::RpcError;
 use mcp_proxy_core::json::RequestId;
+use mcp_proxy_core::{RpcError, codes};
 
 use super::answer::Answer;
 use super::body::FrontBody;
@@ -31,7 +32,14 @@ impl Refusal {
 
     /// The JSON-RPC error.
     pub(super) fn answer(&self, id: Option<&RequestId>) -> Answer {
-        Answer::error(id, &RpcError::new(self.code, &self.message))
+        // The code of our own among the refusals says why to programs too.
+        let error = match self.code {
+            codes::OVERLOADED => {
+                RpcError::with_data(self.code, &self.message, &BTreeMap::from([("reason", "overloaded")]))
+            }
+            code => RpcError::new(code, &self.message),
+        };
+        Answer::error(id, &error)
     }
 
     /// The response, in the name of the request `id` if there was one.
@@ -70,11 +78,7 @@ pub(super) fn empty(status: StatusCode) -> Response<FrontBody> {
 
 /// The refusal of a method.
 pub(super) fn method_not_allowed(allow: &'static str, message: &'static str) -> Response<FrontBody> {
-    let refusal = Refusal::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        mcp_proxy_core::codes::INVALID_REQUEST,
-        message,
-    );
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, codes::INVALID_REQUEST, message);
     let mut response = refusal.response(None);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
