@@ -14,6 +14,7 @@ use crate::machine::place::{Pinning, Places, pin};
 use report::Report;
 use subject::Workshop;
 
+mod allocations;
 mod memory;
 mod report;
 mod rows;
@@ -73,6 +74,8 @@ pub(crate) enum Section {
     Stdio,
     /// Memory at rest, and of one idle session.
     Memory,
+    /// Allocations per call.
+    Allocations,
 }
 
 impl RunArguments {
@@ -140,6 +143,7 @@ async fn measure(arguments: &RunArguments, places: Places) -> anyhow::Result<()>
             Section::Sessions => report.rows.extend(sections::sessions(arguments, &workshop).await?),
             Section::List => report.rows.extend(sections::list(arguments, &workshop).await?),
             Section::Stdio => report.rows.extend(sections::stdio(arguments, &workshop).await?),
+            Section::Allocations => report.allocations = allocations::count(arguments, &workshop).await?,
             Section::Memory => report.memory = Some(memory::weigh(arguments, &workshop).await?),
         }
     }

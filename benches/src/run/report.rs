@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::RunArguments;
+use super::allocations::Allocations;
 use super::memory::Weights;
 use super::rows::{Figures, Row, Spread};
 use super::subject::Workshop;
@@ -20,6 +21,7 @@ pub(crate) struct Report {
     seconds: f64,
     pub(crate) rows: Vec<Row>,
     pub(crate) memory: Option<Weights>,
+    pub(crate) allocations: Vec<Allocations>,
 }
 
 impl Report {
@@ -40,6 +42,7 @@ impl Report {
             seconds: arguments.measured().as_secs_f64(),
             rows: Vec::new(),
             memory: None,
+            allocations: Vec::new(),
         }
     }
 }
@@ -61,7 +64,21 @@ impl fmt::Display for Report {
         if !self.rows.is_empty() {
             self.calls(f)?;
         }
-        self.memory.as_ref().map_or(Ok(()), |memory| memory_table(f, memory))
+        if let Some(memory) = &self.memory {
+            memory_table(f, memory)?;
+        }
+        if !self.allocations.is_empty() {
+            writeln!(
+                f,
+                "
+allocations of the proxy per call"
+            )?;
+        }
+        for Allocations { text, count, bytes } in &self.allocations {
+            let verdict = verdict(Some(*count), Some(40.0), 0);
+            writeln!(f, "{text:>9} B {count:>31.1} {verdict}, {bytes:.0} bytes")?;
+        }
+        Ok(())
     }
 }
 

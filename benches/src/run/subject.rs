@@ -33,6 +33,8 @@ pub(crate) struct Running {
     pub(crate) endpoint: Endpoint,
     /// The name of `echo` here.
     tool: String,
+    /// Where a counting proxy tells its counters.
+    pub(crate) counter: Option<SocketAddr>,
 }
 
 /// What the proxy is to put its own endpoint before.
@@ -127,6 +129,7 @@ impl Workshop {
             program,
             endpoint,
             tool: "echo".to_owned(),
+            counter: None,
         })
     }
 
@@ -177,6 +180,7 @@ impl Workshop {
             pid,
             endpoint,
             tool,
+            counter: None,
         }))
     }
 
@@ -192,13 +196,36 @@ impl Workshop {
         tools: usize,
     ) -> anyhow::Result<Running> {
         let proxy = self.proxy.as_ref().context("there is no proxy to start")?;
+        self.proxy_program(proxy, cores, workers, behind, tools).await
+    }
+
+    /// The program that counts its allocations, if it was built.
+    pub(crate) fn counting_proxy(&self) -> Option<PathBuf> {
+        let path = std::env::current_exe()
+            .ok()?
+            .with_file_name("mcp-proxy-bench-allocations");
+        path.is_file().then_some(path)
+    }
+
+    /// The same with another program that takes `--config FILE` and says where it listens.
+    ///
+    /// # Errors
+    /// When it does not start, or does not see its backend.
+    pub(crate) async fn proxy_program(
+        &self,
+        proxy: &Path,
+        cores: &[usize],
+        workers: Option<usize>,
+        behind: Behind<'_>,
+        tools: usize,
+    ) -> anyhow::Result<Running> {
         let file = self.folder.path().join("proxy.toml");
         std::fs::write(&file, self.proxy_configuration(workers, behind)?)?;
         let command = [proxy.as_os_str(), "--config".as_ref(), file.as_os_str()];
         let quiet = [("RUST_LOG", "info")];
         let mut program = Program::start("mcp-proxy", false, self.folder.path(), cores, &quiet, command)?;
         let log = self.folder.path().join("mcp-proxy.stderr");
-        let address = program
+        let (address, counter) = program
             .wait_for("address in the log", START, async || listening(&log))
             .await?;
         let endpoint = Endpoint {
@@ -217,6 +244,7 @@ impl Workshop {
             endpoint,
             // Behind the proxy, names carry the backend's namespace.
             tool: format!("{BACKEND}/echo"),
+            counter,
         })
     }
 
@@ -259,8 +287,8 @@ impl Running {
     }
 }
 
-/// The bound address, from the log line that says so.
-fn listening(log: &Path) -> Option<SocketAddr> {
+/// The bound address, and that of the counters if there are any, from the log line that says so.
+fn listening(log: &Path) -> Option<(SocketAddr, Option<SocketAddr>)> {
     let log = std::fs::read_to_string(log).ok()?;
     log.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -268,7 +296,8 @@ fn listening(log: &Path) -> Option<SocketAddr> {
             // Depending on the log format, fields stand beside the message or in an object of their own.
             let fields = [&line, &line["fields"]];
             let fields = fields.into_iter().find(|fields| fields["message"] == "listening")?;
-            fields["address"].as_str()?.parse().ok()
+            let address = |name: &str| fields[name].as_str()?.parse().ok();
+            Some((address("address")?, address("counter")))
         })
 }
 
