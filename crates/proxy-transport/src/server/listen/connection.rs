@@ -75,7 +75,7 @@ impl Server {
     /// Serves a connection to its end. What goes wrong on it concerns nobody else.
     pub(super) async fn serve(self: Arc<Self>, accepted: Accepted) {
         let ended = match accepted {
-            Accepted::Tcp(stream, tls) => self.secure(stream, tls).await,
+            Accepted::Tcp(stream, tls) => self.tcp(stream, tls).await,
             #[cfg(unix)]
             Accepted::Unix(stream) => self.speak(stream).await,
         };
@@ -84,12 +84,17 @@ impl Server {
         }
     }
 
-    async fn secure(&self, stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<(), BoxError> {
+    async fn tcp(&self, stream: TcpStream, tls: Option<TlsAcceptor>) -> Result<(), BoxError> {
         // An answer is written whole; waiting for more to send only delays it.
         stream.set_nodelay(true)?;
-        let Some(tls) = tls else {
-            return self.speak(stream).await;
-        };
+        match tls {
+            None => self.speak(stream).await,
+            // Boxed, so that connections without TLS do not each reserve the room for it.
+            Some(tls) => Box::pin(self.secure(stream, tls)).await,
+        }
+    }
+
+    async fn secure(&self, stream: TcpStream, tls: TlsAcceptor) -> Result<(), BoxError> {
         tokio::select! {
             () = self.stop.token.cancelled() => Ok(()),
             stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => self.speak(stream??).await,
