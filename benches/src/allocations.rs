@@ -14,6 +14,7 @@ use clap::Parser;
 use mcp_proxy::Proxy;
 use mcp_proxy::config::{Format, ProxyConfig};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tokio::task::JoinSet;
 
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -38,7 +39,7 @@ fn main() -> anyhow::Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let _proxy = runtime.block_on(async {
+    let proxy = runtime.block_on(async {
         let mut proxy = Proxy::from_config(config)?;
         let address = proxy
             .bind()
@@ -48,6 +49,8 @@ fn main() -> anyhow::Result<()> {
         eprintln!("{line}");
         anyhow::Ok(proxy)
     })?;
+    let mut serving = JoinSet::new();
+    serving.spawn_on(proxy.run_until(std::future::pending()), runtime.handle());
     // Until the process is ended from outside.
     loop {
         let (mut asker, _) = counters.accept()?;

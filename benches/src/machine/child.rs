@@ -73,7 +73,8 @@ impl Program {
     ) -> anyhow::Result<T> {
         let end = Instant::now() + limit;
         loop {
-            if let Some(found) = probe().await {
+            // The probe may hang where the program does.
+            if let Ok(Some(found)) = timeout(end.saturating_duration_since(Instant::now()), probe()).await {
                 return Ok(found);
             }
             if let Some(status) = self.child.try_wait()? {
