@@ -24,8 +24,6 @@ use crate::server::front::Front;
 const HEAD: Duration = Duration::from_secs(30);
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Most header fields of a request.
-const MAX_HEADERS: usize = 64;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -57,10 +55,10 @@ impl Stop {
 
 impl Server {
     pub(super) fn new(front: Front, fallback: Option<Fallback>, stop: Stop) -> Self {
+        // The bound on header fields is hyper's own, 100: setting another makes it allocate room for them at every request.
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(HEAD)
-            .max_headers(MAX_HEADERS)
             .keep_alive(true)
             .half_close(false)
             .pipeline_flush(false);
