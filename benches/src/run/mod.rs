@@ -91,7 +91,7 @@ impl RunArguments {
     }
 
     fn measured(&self) -> Duration {
-        let seconds = self.seconds.unwrap_or(if self.quick { 0.35 } else { 1.0 });
+        let seconds = self.seconds.unwrap_or(if self.quick { 0.3 } else { 1.0 });
         Duration::from_secs_f64(if seconds.is_finite() {
             seconds.clamp(0.05, 600.0)
         } else {
