@@ -24,7 +24,11 @@ pub(crate) fn run(source: &Source) -> Result<(), Failure> {
         complain(&problems(&plan.warnings, Weight::Warning, colours()));
         logs::start(&plan.log);
     }
-    let mut builder = Builder::new_multi_thread();
+    let mut builder = match plan.workers {
+        // One thread needs no scheduler that shares work among several, which costs each call a few percent.
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
     if let Some(workers) = plan.workers {
         builder.worker_threads(workers);
     }
