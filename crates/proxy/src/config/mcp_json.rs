@@ -107,7 +107,7 @@ impl Servers {
     }
 
     fn transport(&mut self, node: &Node) -> Option<(&'static str, Range<usize>)> {
-        const TYPES: &[&str] = &["stdio", "http", "streamable-http"];
+        const TYPES: &[&str] = &["stdio", "http", "streamable-http", "sse", "websocket"];
         let Data::Text(text) = &node.data else {
             self.errors
                 .push(Slip::new(node.span.clone(), "`type` needs text", list(TYPES)));
@@ -118,12 +118,8 @@ impl Servers {
             "http" | "streamable-http" | "streamableHttp" | "streamable_http" | "remote" => {
                 Some(("http", node.span.clone()))
             }
-            "sse" => {
-                let message = "the transport `sse` of 2024-11-05 is not supported";
-                let remedy = "give the server's Streamable HTTP URL and the type `http`";
-                self.errors.push(Slip::new(node.span.clone(), message, remedy));
-                None
-            }
+            "sse" => Some(("sse", node.span.clone())),
+            "ws" | "websocket" => Some(("websocket", node.span.clone())),
             _ => {
                 let message = "`type` is none of the known transports";
                 self.errors.push(Slip::new(

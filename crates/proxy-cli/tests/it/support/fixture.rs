@@ -62,8 +62,12 @@ impl HttpServer {
 
     /// A program that takes its port from the variable `PORT`, on any free port.
     pub(crate) async fn program(command: &[String]) -> Self {
+        Self::program_on(free_port().expect("a free port"), command).await
+    }
+
+    /// A program that takes its port from the variable `PORT`, or from words of its command that say the same.
+    pub(crate) async fn program_on(port: u16, command: &[String]) -> Self {
         let (program, args) = command.split_first().expect("a command has a program");
-        let port = free_port().expect("a free port");
         let mut child = Command::new(program)
             .args(args)
             .env("PORT", port.to_string())
