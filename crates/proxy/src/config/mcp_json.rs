@@ -85,9 +85,14 @@ impl Servers {
                 _ => self.ignored(key, MEMBERS),
             }
         }
+        let is_websocket = given.iter().any(|(key, node)| match &node.data {
+            Data::Text(url) if key.name == "url" => url.starts_with("ws://") || url.starts_with("wss://"),
+            _ => false,
+        });
         let has = |name: &str| given.iter().any(|(key, _)| key.name == name);
         let transport = match transport {
             Some(transport) => transport,
+            None if is_websocket => Some(("websocket", name.span.clone())),
             None if has("url") => Some(("http", name.span.clone())),
             None if has("command") => Some(("stdio", name.span.clone())),
             None => {
