@@ -157,7 +157,7 @@ async fn check(peers: &Peers, kind: &Kind, port: u16) {
     assert!(!session.list("tools/list", "tools").await.expect("a list").is_empty());
     assert!(matches!(echo(&session, "gone").await, Err(SessionError::Rpc(_))));
 
-    // Started again: served again within two seconds, in the same session.
+    // Started again: served again, in the same session of the client.
     let _server = kind.start(port).await;
     let back = Instant::now();
     eventually("the backend to serve again", Duration::from_secs(15), || async {
@@ -169,7 +169,8 @@ async fn check(peers: &Peers, kind: &Kind, port: u16) {
         kind.transport,
         back.elapsed()
     );
-    assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+    // The longest wait between two attempts is 1.65 s; the rest is for a busy machine.
+    assert!(back.elapsed() < Duration::from_secs(3), "{:?}", back.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,6 +41,10 @@ pub(crate) enum FrameError {
     TooLong { limit: usize },
     /// The backend did something that the transport forbids, so it cannot be understood any more.
     #[error("the transport forbids it")]
+    #[cfg_attr(
+        not(feature = "websocket"),
+        expect(dead_code, reason = "only WebSocket has messages that are not for us")
+    )]
     Forbidden {
         /// What it did: `sent a …`.
         what: &'static str,

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
-use hyper_util::rt::TokioIo;
 use mcp_proxy_core::{Error, ErrorKind};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::options::HttpOptions;
 use super::core::{Core, EVENT_STREAM};
@@ -52,8 +50,8 @@ impl Reach {
     #[cfg(feature = "websocket")]
     pub(in crate::client) async fn dial(
         &self,
-    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static + use<>, Error> {
-        Ok(TokioIo::new(self.core.pool.target().dial().await?))
+    ) -> Result<impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static + use<>, Error> {
+        Ok(hyper_util::rt::TokioIo::new(self.core.pool.target().dial().await?))
     }
 
     /// The headers that every request has, `Host` included, without those about a body.

@@ -184,7 +184,9 @@ async fn a_websocket_is_opened_over_tls() {
         while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut socket).poll_next(cx)).await {
             if let Some(welcome) = welcome.take() {
                 Pin::new(&mut socket).start_send(welcome).unwrap();
-                std::future::poll_fn(|cx| Pin::new(&mut socket).poll_flush(cx)).await.unwrap();
+                std::future::poll_fn(|cx| Pin::new(&mut socket).poll_flush(cx))
+                    .await
+                    .unwrap();
             }
         }
     });
