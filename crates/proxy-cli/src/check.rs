@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcp_proxy::config::{Place, Problem};
 use mcp_proxy::core::Method;
-use mcp_proxy::plan::{LinkPlan, Plan};
+use mcp_proxy::plan::Plan;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -110,15 +110,10 @@ fn summary(plan: &Plan, check: &Check, reached: &[Reached], ok: bool) -> Value {
         .backends
         .iter()
         .map(|backend| {
-            let transport = match backend.link {
-                LinkPlan::Stdio(_) => "stdio",
-                LinkPlan::Http(_) => "http",
-                LinkPlan::Builtin => "builtin",
-            };
             let mut one = json!({
                 "name": &*backend.name,
                 "namespace": backend.namespace.as_str(),
-                "transport": transport,
+                "transport": backend.link.transport().as_str(),
                 "enabled": backend.enabled,
             });
             if let Some(reached) = reached.iter().find(|reached| *reached.name == *backend.name) {

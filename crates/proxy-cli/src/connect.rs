@@ -5,13 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_proxy::builtin::BuiltinConnector;
 use mcp_proxy::core::json::{Params, RawJson};
 use mcp_proxy::core::{Call, ClientHandle, Error, Method, Reply, Secret};
 use mcp_proxy::plan::{LinkPlan, Plan};
 use mcp_proxy::transport::client::http::HttpConnector;
 use mcp_proxy::transport::client::options::HttpOptions;
-use mcp_proxy::transport::client::stdio::StdioConnector;
 use mcp_proxy::transport::client::{Connected, Connector};
 use serde_json::{Value, json};
 
@@ -63,11 +61,7 @@ impl Target {
     }
 
     fn of_link(name: &Arc<str>, link: &LinkPlan) -> Self {
-        let connector: Arc<dyn Connector> = match link {
-            LinkPlan::Stdio(options) => Arc::new(StdioConnector::new(Arc::clone(name), options.clone())),
-            LinkPlan::Http(options) => Arc::new(HttpConnector::new(options.clone())),
-            LinkPlan::Builtin => Arc::new(BuiltinConnector::new(Arc::clone(name))),
-        };
+        let connector = link.connector(name);
         Self {
             name: Arc::clone(name),
             connector,

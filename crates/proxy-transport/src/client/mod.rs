@@ -6,15 +6,19 @@
 //!                │ asks its Connector for a Peer
 //!                ├── http::HttpConnector    pool · sessions · event streams
 //!                ├── stdio::StdioConnector  child process ─┐
-//!                └── builtin (any duplex)                  ├─ duplex::DuplexPeer: ids, pending calls, framing
-//!                                                          ┘
+//!                ├── websocket::WebSocketConnector         │
+//!                ├── sse::SseConnector  HTTP+SSE           ├─ duplex::DuplexPeer: ids, pending calls, framing
+//!                └── builtin (any duplex)                 ─┘
 //! ```
 
 pub mod backend;
 pub mod duplex;
 pub mod http;
 pub mod options;
+pub mod sse;
 pub mod stdio;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -29,15 +29,16 @@ pub struct BackendSection {
     pub cwd: Option<PathBuf>,
     /// Names of further environment variables that the program inherits (`stdio`); `*` stands for any characters.
     pub inherit_env: Option<Vec<String>>,
-    /// Where it answers (`http`), such as `https://mcp.example.com/mcp`.
+    /// Where it answers (`http`, `sse`, `websocket`), such as `https://mcp.example.com/mcp`; with `sse` the URL of its event
+    /// stream, with `websocket` one that begins with `wss://` or `ws://`.
     pub url: Option<String>,
-    /// Sent as `Authorization: Bearer …` (`http`). Better `${NAME}` or `${file:PATH}` than the token itself.
+    /// Sent as `Authorization: Bearer …` (`http`, `sse`, `websocket`). Better `${NAME}` or `${file:PATH}` than the token itself.
     #[schemars(with = "Option<String>")]
     pub bearer_token: Option<Secret>,
-    /// Further headers of every request (`http`).
+    /// Further headers of every request (`http`, `sse`), or of the one that opens the connection (`websocket`).
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     pub headers: Option<BTreeMap<String, Secret>>,
-    /// TLS towards an `https` URL (`http`).
+    /// TLS towards an `https` or `wss` URL (`http`, `sse`, `websocket`).
     pub tls: Option<BackendTlsSection>,
     /// What its public names begin with. Default: its name. Empty: its names stay as they are.
     pub namespace: Option<String>,
@@ -83,6 +84,11 @@ pub enum Transport {
     Stdio,
     /// A server that answers over Streamable HTTP.
     Http,
+    /// A server on WebSocket with the subprotocol `mcp`. One connection serves all clients.
+    #[serde(rename = "websocket")]
+    WebSocket,
+    /// A server on HTTP+SSE, the transport of 2024-11-05 with two endpoints. One connection serves all clients.
+    Sse,
     /// The demonstration server inside the proxy.
     Builtin,
 }
@@ -93,6 +99,8 @@ impl Transport {
         match self {
             Self::Stdio => "stdio",
             Self::Http => "http",
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
             Self::Builtin => "builtin",
         }
     }

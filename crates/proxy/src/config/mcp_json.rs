@@ -85,9 +85,14 @@ impl Servers {
                 _ => self.ignored(key, MEMBERS),
             }
         }
+        let is_websocket = given.iter().any(|(key, node)| match &node.data {
+            Data::Text(url) if key.name == "url" => url.starts_with("ws://") || url.starts_with("wss://"),
+            _ => false,
+        });
         let has = |name: &str| given.iter().any(|(key, _)| key.name == name);
         let transport = match transport {
             Some(transport) => transport,
+            None if is_websocket => Some(("websocket", name.span.clone())),
             None if has("url") => Some(("http", name.span.clone())),
             None if has("command") => Some(("stdio", name.span.clone())),
             None => {
@@ -107,7 +112,7 @@ impl Servers {
     }
 
     fn transport(&mut self, node: &Node) -> Option<(&'static str, Range<usize>)> {
-        const TYPES: &[&str] = &["stdio", "http", "streamable-http"];
+        const TYPES: &[&str] = &["stdio", "http", "streamable-http", "sse", "websocket"];
         let Data::Text(text) = &node.data else {
             self.errors
                 .push(Slip::new(node.span.clone(), "`type` needs text", list(TYPES)));
@@ -118,12 +123,8 @@ impl Servers {
             "http" | "streamable-http" | "streamableHttp" | "streamable_http" | "remote" => {
                 Some(("http", node.span.clone()))
             }
-            "sse" => {
-                let message = "the transport `sse` of 2024-11-05 is not supported";
-                let remedy = "give the server's Streamable HTTP URL and the type `http`";
-                self.errors.push(Slip::new(node.span.clone(), message, remedy));
-                None
-            }
+            "sse" => Some(("sse", node.span.clone())),
+            "ws" | "websocket" => Some(("websocket", node.span.clone())),
             _ => {
                 let message = "`type` is none of the known transports";
                 self.errors.push(Slip::new(

@@ -57,6 +57,15 @@ fn plan(judge: &mut Judge<'_>, backend: &BackendSection, path: &str, separator: 
     let link = match backend.transport {
         Transport::Stdio => link::stdio(judge, backend, path).map(LinkPlan::Stdio),
         Transport::Http => link::http(judge, backend, path).map(LinkPlan::Http),
+        #[cfg(feature = "websocket")]
+        Transport::WebSocket => link::http(judge, backend, path).map(LinkPlan::WebSocket),
+        #[cfg(not(feature = "websocket"))]
+        Transport::WebSocket => {
+            let remedy = "use a build with the feature `websocket`, or another transport";
+            judge.value(&format!("{path}.transport"), "built without `websocket`", remedy);
+            None
+        }
+        Transport::Sse => link::http(judge, backend, path).map(LinkPlan::Sse),
         Transport::Builtin => Some(LinkPlan::Builtin),
     }?;
     let namespace = backend.namespace.as_deref().unwrap_or(&backend.name);
@@ -149,7 +158,8 @@ fn shared_namespace(judge: &mut Judge<'_>, config: &ProxyConfig, namespace: &str
 
 /// Keys that only some transports have: a key that would be ignored is an error.
 fn check_keys(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) {
-    use Transport::{Http, Stdio};
+    use Transport::{Http, Sse, Stdio, WebSocket};
+    const REMOTE: &[Transport] = &[Http, Sse, WebSocket];
     let keys: &[(&str, bool, &[Transport])] = &[
         ("command", backend.command.is_some(), &[Stdio]),
         ("args", backend.args.is_some(), &[Stdio]),
@@ -157,10 +167,10 @@ fn check_keys(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) {
         ("cwd", backend.cwd.is_some(), &[Stdio]),
         ("inherit_env", backend.inherit_env.is_some(), &[Stdio]),
         ("idle_stop_seconds", backend.idle_stop_seconds.is_some(), &[Stdio]),
-        ("url", backend.url.is_some(), &[Http]),
-        ("bearer_token", backend.bearer_token.is_some(), &[Http]),
-        ("headers", backend.headers.is_some(), &[Http]),
-        ("tls", backend.tls.is_some(), &[Http]),
+        ("url", backend.url.is_some(), REMOTE),
+        ("bearer_token", backend.bearer_token.is_some(), REMOTE),
+        ("headers", backend.headers.is_some(), REMOTE),
+        ("tls", backend.tls.is_some(), REMOTE),
         ("session", backend.session.is_some(), &[Stdio, Http]),
     ];
     for (key, written, transports) in keys {

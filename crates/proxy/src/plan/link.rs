@@ -9,7 +9,7 @@ use mcp_proxy_transport::client::options::{HttpOptions, SessionMode, StdioOption
 use url::Url;
 
 use super::judge::{Judge, shortened};
-use crate::config::{BackendSection, Sharing};
+use crate::config::{BackendSection, Sharing, Transport};
 
 /// Headers that belong to the protocol or to the connection, not to a configuration.
 const OWN_HEADERS: &[&str] = &[
@@ -109,18 +109,21 @@ fn plan_command(judge: &mut Judge<'_>, command: &str, key: &str, enabled: bool) 
     }
 }
 
+/// What is reached by a URL: Streamable HTTP, HTTP+SSE, WebSocket.
 pub(super) fn http(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) -> Option<HttpOptions> {
     let key = |name: &str| format!("{path}.{name}");
+    let schemes = Schemes::of(backend.transport);
     let url = match backend.url.as_deref() {
-        Some(written) => plan_url(judge, written, &key("url")),
+        Some(written) => plan_url(judge, written, &schemes, &key("url")),
         None => {
-            let message = "a backend with transport `http` needs a URL";
-            judge.key(&key("url"), message, "add `url = \"https://…/mcp\"`");
+            let message = format!("a backend with transport `{}` needs a URL", backend.transport.as_str());
+            let remedy = format!("add `url = \"{}://…/{}\"`", schemes.tls, schemes.path);
+            judge.key(&key("url"), message, remedy);
             None
         }
     };
     // Without a URL the rest is checked all the same, and nothing is said of what depends on it.
-    let is_tls = url.as_ref().is_none_or(|url| url.scheme() == "https");
+    let is_tls = url.as_ref().is_none_or(|url| url.scheme() == schemes.tls);
     let is_local = url.as_ref().is_none_or(is_local);
     let mut headers = Vec::new();
     for (name, value) in backend.headers.iter().flatten() {
@@ -139,13 +142,14 @@ pub(super) fn http(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) 
                 "check what the variable or file says",
             );
         } else if !is_tls && !is_local {
-            judge.doubt(&path, "the token travels unencrypted", "use an `https` URL");
+            let remedy = format!("begin the URL with `{}://`", schemes.tls);
+            judge.doubt(&path, "the token travels unencrypted", remedy);
         }
         if headers.iter().any(|(name, _)| *name == header::AUTHORIZATION) {
             judge.key(&path, "`headers` sets `authorization` as well", "delete one of the two");
         }
     }
-    let tls = plan_tls(judge, backend, path, is_tls);
+    let tls = plan_tls(judge, backend, path, is_tls, &schemes);
     Some(HttpOptions {
         headers,
         bearer: backend.bearer_token.clone(),
@@ -153,6 +157,24 @@ pub(super) fn http(judge: &mut Judge<'_>, backend: &BackendSection, path: &str) 
         session: mode(backend.session),
         ..HttpOptions::new(url?)
     })
+}
+
+/// What URLs of a transport begin with, and an example of their end.
+struct Schemes {
+    plain: &'static str,
+    tls: &'static str,
+    path: &'static str,
+}
+
+impl Schemes {
+    fn of(transport: Transport) -> Self {
+        let (plain, tls, path) = match transport {
+            Transport::WebSocket => ("ws", "wss", "mcp"),
+            Transport::Sse => ("http", "https", "sse"),
+            Transport::Stdio | Transport::Http | Transport::Builtin => ("http", "https", "mcp"),
+        };
+        Self { plain, tls, path }
+    }
 }
 
 fn is_local(url: &Url) -> bool {
@@ -165,8 +187,9 @@ fn is_local(url: &Url) -> bool {
 }
 
 /// The URL is not shown in messages: its query may hold a key.
-fn plan_url(judge: &mut Judge<'_>, written: &str, key: &str) -> Option<Url> {
-    let example = "write it like `https://mcp.example.com/mcp`";
+fn plan_url(judge: &mut Judge<'_>, written: &str, schemes: &Schemes, key: &str) -> Option<Url> {
+    let Schemes { plain, tls, path } = schemes;
+    let example = format!("write it like `{tls}://mcp.example.com/{path}`");
     let url = match Url::parse(written) {
         Ok(url) => url,
         Err(error) => {
@@ -175,9 +198,9 @@ fn plan_url(judge: &mut Judge<'_>, written: &str, key: &str) -> Option<Url> {
         }
     };
     let scheme = url.scheme();
-    if !matches!(scheme, "http" | "https") {
+    if scheme != *plain && scheme != *tls {
         let message = format!("the scheme `{}` is not supported", shortened(scheme));
-        judge.value(key, message, "begin it with `http://` or `https://`");
+        judge.value(key, message, format!("begin it with `{plain}://` or `{tls}://`"));
         return None;
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -205,7 +228,7 @@ fn plan_header(judge: &mut Judge<'_>, name: &str, value: &Secret, path: &str) ->
         judge.key(path, message, "use letters, digits and `-`");
         return None;
     };
-    if OWN_HEADERS.contains(&header.as_str()) {
+    if OWN_HEADERS.contains(&header.as_str()) || header.as_str().starts_with("sec-websocket-") {
         judge.key(
             path,
             format!("the header `{header}` is set by the proxy itself"),
@@ -225,7 +248,13 @@ fn plan_header(judge: &mut Judge<'_>, name: &str, value: &Secret, path: &str) ->
     Some((header, value))
 }
 
-fn plan_tls(judge: &mut Judge<'_>, backend: &BackendSection, path: &str, is_tls: bool) -> TlsOptions {
+fn plan_tls(
+    judge: &mut Judge<'_>,
+    backend: &BackendSection,
+    path: &str,
+    is_tls: bool,
+    schemes: &Schemes,
+) -> TlsOptions {
     let Some(tls) = &backend.tls else {
         return TlsOptions::default();
     };
@@ -233,8 +262,8 @@ fn plan_tls(judge: &mut Judge<'_>, backend: &BackendSection, path: &str, is_tls:
     if !is_tls {
         judge.key(
             &path,
-            "`tls` means nothing with an `http` URL",
-            "begin the URL with `https://`, or delete `tls`",
+            format!("`tls` means nothing with a URL that begins with `{}`", schemes.plain),
+            format!("begin the URL with `{}://`, or delete `tls`", schemes.tls),
         );
     }
     for (has, lacks, given, other) in [

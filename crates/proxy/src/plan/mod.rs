@@ -12,10 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_proxy_core::names::Namespace;
+use mcp_proxy_transport::client::Connector;
+use mcp_proxy_transport::client::http::HttpConnector;
 use mcp_proxy_transport::client::options::{HttpOptions, StdioOptions};
+use mcp_proxy_transport::client::sse::SseConnector;
+use mcp_proxy_transport::client::stdio::StdioConnector;
+#[cfg(feature = "websocket")]
+use mcp_proxy_transport::client::websocket::WebSocketConnector;
 use mcp_proxy_transport::server::options::{FrontOptions, ListenOptions};
 
-use crate::config::{ConfigErrors, Problem, ProxyConfig};
+use crate::builtin::BuiltinConnector;
+use crate::config::{ConfigErrors, Problem, ProxyConfig, Transport};
 use judge::Judge;
 
 /// A configuration that was checked and is ready to run.
@@ -76,8 +83,40 @@ pub enum LinkPlan {
     Stdio(StdioOptions),
     /// A server on Streamable HTTP.
     Http(HttpOptions),
+    /// A server on WebSocket; the URL begins with `ws` or `wss`.
+    #[cfg(feature = "websocket")]
+    WebSocket(HttpOptions),
+    /// A server on HTTP+SSE; the URL is that of its event stream.
+    Sse(HttpOptions),
     /// The demonstration server inside the proxy.
     Builtin,
+}
+
+impl LinkPlan {
+    /// The transport, as it is written in a configuration.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::Stdio(_) => Transport::Stdio,
+            Self::Http(_) => Transport::Http,
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(_) => Transport::WebSocket,
+            Self::Sse(_) => Transport::Sse,
+            Self::Builtin => Transport::Builtin,
+        }
+    }
+
+    /// What opens connections to the backend `name`. Opens nothing yet.
+    pub fn connector(&self, name: &Arc<str>) -> Arc<dyn Connector> {
+        let name = name.clone();
+        match self {
+            Self::Stdio(options) => Arc::new(StdioConnector::new(name, options.clone())),
+            Self::Http(options) => Arc::new(HttpConnector::new(options.clone())),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(options) => Arc::new(WebSocketConnector::new(name, options.clone())),
+            Self::Sse(options) => Arc::new(SseConnector::new(name, options.clone())),
+            Self::Builtin => Arc::new(BuiltinConnector::new(name)),
+        }
+    }
 }
 
 impl Plan {

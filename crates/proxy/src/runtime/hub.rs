@@ -10,8 +10,6 @@ use mcp_proxy_core::json::{Notification, Params};
 use mcp_proxy_core::{Method, SessionKey};
 use mcp_proxy_transport::client::Connector;
 use mcp_proxy_transport::client::backend::{Backend, BackendOptions, Backoff, Phase};
-use mcp_proxy_transport::client::http::HttpConnector;
-use mcp_proxy_transport::client::stdio::StdioConnector;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -159,15 +157,12 @@ impl Hub {
 
 fn start(plan: BackendPlan, connector: Option<Arc<dyn Connector>>, changed: &Arc<Notify>) -> Backend {
     let (connect_timeout, backoff) = match &plan.link {
-        LinkPlan::Http(_) => (NETWORK_CONNECT, Backoff::NETWORK),
         LinkPlan::Stdio(_) => (PROCESS_CONNECT, Backoff::PROCESS),
         LinkPlan::Builtin => (NETWORK_CONNECT, Backoff::PROCESS),
+        // Everything else is reached over a network.
+        _ => (NETWORK_CONNECT, Backoff::NETWORK),
     };
-    let connector = connector.unwrap_or_else(|| match plan.link {
-        LinkPlan::Stdio(options) => Arc::new(StdioConnector::new(plan.name.clone(), options)),
-        LinkPlan::Http(options) => Arc::new(HttpConnector::new(options)),
-        LinkPlan::Builtin => Arc::new(crate::builtin::BuiltinConnector::new(plan.name.clone())),
-    });
+    let connector = connector.unwrap_or_else(|| plan.link.connector(&plan.name));
     let options = BackendOptions {
         name: plan.name,
         lazy: plan.lazy,

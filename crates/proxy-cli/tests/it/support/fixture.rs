@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 use super::eventually;
+use super::processes::kill_group;
 
 /// How long a server may take to be listening on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -21,6 +22,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct HttpServer {
     pub(crate) address: SocketAddr,
     child: Child,
+    /// Whether it leads a group of its own, in which its children are.
+    has_group: bool,
     _reader: JoinSet<()>,
 }
 
@@ -56,17 +59,23 @@ impl HttpServer {
         Self {
             address,
             child,
+            has_group: false,
             _reader: reader,
         }
     }
 
     /// A program that takes its port from the variable `PORT`, on any free port.
     pub(crate) async fn program(command: &[String]) -> Self {
+        Self::program_on(free_port().expect("a free port"), command).await
+    }
+
+    /// A program that takes its port from the variable `PORT`, or from words of its command that say the same.
+    pub(crate) async fn program_on(port: u16, command: &[String]) -> Self {
         let (program, args) = command.split_first().expect("a command has a program");
-        let port = free_port().expect("a free port");
         let mut child = Command::new(program)
             .args(args)
             .env("PORT", port.to_string())
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -82,6 +91,7 @@ impl HttpServer {
         Self {
             address,
             child,
+            has_group: true,
             _reader: JoinSet::new(),
         }
     }
@@ -90,9 +100,25 @@ impl HttpServer {
         format!("http://{}/mcp", self.address)
     }
 
-    /// Ends it at once.
+    /// Ends it at once, and what it started.
     pub(crate) async fn kill(mut self) {
+        self.kill_group();
         self.child.kill().await.expect("the server is ours to end");
+    }
+}
+
+impl HttpServer {
+    fn kill_group(&self) {
+        // Until it was waited for, the number is its own.
+        if let (true, Some(pid)) = (self.has_group, self.child.id()) {
+            kill_group(pid);
+        }
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        self.kill_group();
     }
 }
 

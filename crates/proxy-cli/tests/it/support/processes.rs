@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// The variable that carries the mark.
 pub(super) const MARK: &str = "MCP_PROXY_TEST_MARK";
@@ -36,5 +36,13 @@ pub(crate) fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may have ended by itself between the look and the signal; then there is nothing left to do.
         let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Ends the group that a process of ours leads.
+pub(super) fn kill_group(leader: u32) {
+    if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        // As above.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }

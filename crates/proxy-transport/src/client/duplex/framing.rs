@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 
 use bytes::Bytes;
+use mcp_proxy_core::Error;
 
 /// The receiving half: one message after the other.
 pub(crate) trait Incoming: Send + 'static {
@@ -32,12 +33,30 @@ pub(crate) trait Outgoing: Send + 'static {
     fn end(&mut self) -> impl Future<Output = ()> + Send;
 }
 
-/// Why no more messages can be read.
+/// Why there is no message. After anything but [`Refused`](Self::Refused) no more can be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FrameError {
     /// A message is longer than allowed. Where it ends is unknown, so the stream is of no more use.
     #[error("a message is longer than {limit} bytes")]
     TooLong { limit: usize },
+    /// The backend did something that the transport forbids, so it cannot be understood any more.
+    #[error("the transport forbids it")]
+    #[cfg_attr(
+        not(feature = "websocket"),
+        expect(dead_code, reason = "only WebSocket has messages that are not for us")
+    )]
+    Forbidden {
+        /// What it did: `sent a …`.
+        what: &'static str,
+    },
+    /// The backend did not take one message of ours. The others are not affected and the stream goes on.
+    #[error("a message was not taken")]
+    Refused {
+        /// The id of the request; nobody waits for anything else.
+        id: u64,
+        /// What its call ends with.
+        error: Error,
+    },
     /// The stream failed.
     #[error("reading failed")]
     Io(#[from] io::Error),

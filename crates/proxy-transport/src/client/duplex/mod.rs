@@ -1,4 +1,4 @@
-//! The peer over any two-way stream of messages: a child process, an in-process server.
+//! The peer over any two-way stream of messages: a child process, an in-process server, a WebSocket, HTTP+SSE.
 //!
 //! ```text
 //!   call ──► queue (256) ──► writer task ──► framing ──► backend
@@ -118,7 +118,20 @@ impl DuplexPeer {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let (peer, events) = Self::lines(reader, writer, options);
+        let limit = options.max_message_bytes;
+        Self::connect_framed(LineReader::new(reader, limit), LineWriter::new(writer), options).await
+    }
+
+    /// Starts speaking over any framing and makes the handshake. Dropping the future ends the connection.
+    ///
+    /// # Errors
+    /// Whatever kept the backend from answering.
+    pub(crate) async fn connect_framed(
+        incoming: impl Incoming,
+        outgoing: impl Outgoing,
+        options: DuplexOptions,
+    ) -> Result<Connected, Error> {
+        let (peer, events) = Self::start(incoming, outgoing, options);
         let hello = peer.handshake().await?;
         Ok(Connected {
             peer: Arc::new(peer),

@@ -39,6 +39,13 @@ pub(super) async fn read(
                     let message = format!("the backend sent a message longer than {limit} bytes");
                     break Some(Error::new(ErrorKind::ServerFault, message).caused_by(error));
                 }
+                Err(FrameError::Forbidden { what }) => {
+                    break Some(Error::new(ErrorKind::ServerFault, format!("the backend {what}")));
+                }
+                Err(FrameError::Refused { id, error }) => {
+                    // Its call may have been dropped meanwhile; then nobody wants to know.
+                    link.answer(id, Err(error));
+                }
                 Err(FrameError::Io(error)) => {
                     let message = "the connection to the backend failed";
                     break Some(Error::new(ErrorKind::SentUnknown, message).caused_by(error));

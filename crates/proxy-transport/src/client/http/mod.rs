@@ -30,6 +30,7 @@ mod interim;
 mod patience;
 mod peer;
 mod pool;
+pub(in crate::client) mod reach;
 mod reading;
 mod session;
 mod sse;

@@ -1,5 +1,6 @@
 //! `https`: whom we trust, who we are.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,11 +69,11 @@ impl Authority {
         Some(self.folder.path().join(name))
     }
 
-    /// Listens with TLS in front of `script`; gives the port.
-    async fn guard(&self, script: &Script, tasks: &mut JoinSet<()>) -> u16 {
+    /// Listens with TLS in front of the address `inside`; gives the port.
+    async fn guard(&self, inside: SocketAddr, tasks: &mut JoinSet<()>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (acceptor, inside) = (TlsAcceptor::from(self.server.clone()), script.address());
+        let acceptor = TlsAcceptor::from(self.server.clone());
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
@@ -94,7 +95,7 @@ async fn certificates_are_checked_and_shown() {
     let authority = Authority::new();
     let script = Script::calls(None, result).await;
     let mut tasks = JoinSet::new();
-    let port = authority.guard(&script, &mut tasks).await;
+    let port = authority.guard(script.address(), &mut tasks).await;
     let options = |host: &str, tls: TlsOptions| {
         let mut options = HttpOptions::new(format!("https://{host}:{port}/mcp").parse().unwrap());
         options.tls = tls;
@@ -150,4 +151,57 @@ async fn certificates_are_checked_and_shown() {
     // TLS 1.3 lets a client speak before its missing certificate is refused.
     let connector = HttpConnector::new(options("localhost", anonymous));
     assert!(soon(connector.connect()).await.is_err());
+}
+
+/// Both transports that begin as HTTP take the same way, so one of them shows it.
+#[cfg(feature = "websocket")]
+#[tokio::test]
+async fn a_websocket_is_opened_over_tls() {
+    use std::pin::Pin;
+
+    use futures_core::Stream;
+    use futures_sink::Sink;
+    use mcp_proxy_transport::client::websocket::WebSocketConnector;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+
+    let authority = Authority::new();
+    let inside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut tasks = JoinSet::new();
+    let port = authority.guard(inside.local_addr().unwrap(), &mut tasks).await;
+    tasks.spawn(async move {
+        let (stream, _) = inside.accept().await.unwrap();
+        #[expect(clippy::result_large_err, reason = "the signature is the library's")]
+        let agree = |_: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+            let subprotocol = http::HeaderValue::from_static("mcp");
+            response.headers_mut().insert("sec-websocket-protocol", subprotocol);
+            Ok(response)
+        };
+        let mut socket = tokio_tungstenite::accept_hdr_async(stream, agree).await.unwrap();
+        let mut welcome = Some(Message::text(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{}}}"#,
+        ));
+        while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut socket).poll_next(cx)).await {
+            if let Some(welcome) = welcome.take() {
+                Pin::new(&mut socket).start_send(welcome).unwrap();
+                std::future::poll_fn(|cx| Pin::new(&mut socket).poll_flush(cx))
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    let mut options = HttpOptions::new(format!("wss://localhost:{port}/mcp").parse().unwrap());
+    let stranger = WebSocketConnector::new("test", options.clone());
+    let Err(error) = soon(stranger.connect()).await else {
+        panic!("connected in spite of an unknown authority")
+    };
+    assert_eq!(error.kind(), ErrorKind::NotSent, "{error}");
+    options.tls = TlsOptions {
+        ca: authority.file("ca.pem"),
+        cert: authority.file("client.pem"),
+        key: authority.file("client.key"),
+    };
+    let connected = soon(WebSocketConnector::new("test", options).connect()).await.unwrap();
+    assert_eq!(connected.hello.version.as_str(), "2025-11-25");
+    soon(connected.peer.close()).await;
 }

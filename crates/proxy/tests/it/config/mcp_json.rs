@@ -19,6 +19,19 @@ fn plan(text: &str) -> Result<Plan, ConfigErrors> {
 }
 
 #[test]
+#[cfg(feature = "websocket")]
+fn other_transports_are_known_by_their_type_or_their_url() {
+    let text = r#"{ "mcpServers": {
+        "a": { "type": "sse", "url": "https://a.example/sse" },
+        "b": { "type": "ws", "url": "ws://127.0.0.1:1/mcp" },
+        "c": { "url": "wss://c.example/mcp" }
+    } }"#;
+    let plan = plan(text).expect("good");
+    let transports: Vec<_> = plan.backends.iter().map(|one| one.link.transport().as_str()).collect();
+    assert_eq!(transports, ["sse", "websocket", "websocket"]);
+}
+
+#[test]
 fn servers_become_backends() {
     let text = r#"{
         "mcpServers": {

@@ -199,6 +199,32 @@ fn of_processes() {
 }
 
 #[test]
+fn of_other_urls() {
+    let backend = |transport: &str| format!("[[backends]]\nname = \"a\"\ntransport = \"{transport}\"");
+    let websocket = lines(
+        &backend("websocket"),
+        &[
+            "lazy = true",
+            "url = \"https://example.com/mcp\"",
+            "url = \"mcp.example.com\"",
+            "url = \"ws://example.com/mcp\"\nbearer_token = \"t\"",
+            "url = \"ws://example.com/mcp\"\ntls = { ca = \"src/lib.rs\" }",
+            "url = \"wss://example.com/mcp\"\nsession = \"shared\"",
+            "url = \"wss://example.com/mcp\"\nheaders = { Sec-WebSocket-Protocol = \"mcp\" }",
+        ],
+    );
+    let sse = lines(
+        &backend("sse"),
+        &[
+            "lazy = true",
+            "url = \"wss://example.com/sse\"",
+            "url = \"https://example.com/sse\"\ncommand = \"cat\"",
+        ],
+    );
+    snapshot("other_urls", websocket + &sse);
+}
+
+#[test]
 fn of_urls() {
     let http = "[[backends]]\nname = \"a\"\ntransport = \"http\"";
     snapshot(
@@ -371,8 +397,8 @@ fn of_mcp_json() {
             "{ \"mcpServers\": { \"a\": { \"args\": [] } } }",
         ),
         (
-            "sse",
-            "{ \"mcpServers\": { \"a\": { \"type\": \"sse\", \"url\": \"https://e.example/sse\" } } }",
+            "a URL of another transport",
+            "{ \"mcpServers\": { \"a\": { \"type\": \"ws\", \"url\": \"https://e.example/mcp\" } } }",
         ),
         (
             "an unknown type",
