@@ -25,7 +25,7 @@ pub(crate) fn run(source: &Source) -> Result<(), Failure> {
         logs::start(&plan.log);
     }
     let mut builder = match plan.workers {
-        // One thread needs no scheduler that shares work among several, which costs each call a few percent.
+        // One thread needs no scheduler that shares work among several; every call would pay for it.
         Some(1) => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
