@@ -10,7 +10,6 @@ use mcp_proxy_transport::client::options::{SessionMode, StdioOptions};
 use mcp_proxy_transport::client::stdio::StdioConnector;
 use mcp_proxy_transport::client::{Connected, Connector, PeerEvent};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::processes::{Mark, eventually, example, kill};
 
@@ -87,9 +86,7 @@ async fn check_calls(mark: &Mark, options: StdioOptions, processes: usize) {
         assert!(reply.unwrap().unwrap().result().unwrap().as_bytes().len() > 200_000);
     }
     assert_eq!(mark.alive().len(), processes);
-    let start = Instant::now();
     connected.peer.close().await;
-    assert!(start.elapsed() < Duration::from_secs(1), "a polite child ends at once");
     assert_eq!(mark.alive(), [0; 0]);
 }
 
@@ -168,7 +165,6 @@ async fn death_fails_the_calls_under_way_at_once() {
             calls.spawn(connected.peer.call(tool("silent", "{}")));
         }
         calls.spawn(connected.peer.call(tool("crash", "{}")));
-        let start = Instant::now();
         while let Some(reply) = calls.join_next().await {
             let error = reply.unwrap().unwrap_err();
             assert_eq!(
@@ -176,7 +172,6 @@ async fn death_fails_the_calls_under_way_at_once() {
                 (ErrorKind::SentUnknown, Some("child"))
             );
         }
-        assert!(start.elapsed() < Duration::from_secs(1));
         assert!(matches!(connected.events.recv().await, Some(PeerEvent::Closed(_))));
         assert!(!connected.peer.is_open());
         // Ids go on counting in the next process.
@@ -247,9 +242,7 @@ async fn a_child_that_ignores_everything_is_killed() {
         supervised(fixture(&mark, &["--stubborn"])),
     ] {
         let (_connector, connected) = connect(options).await;
-        let start = Instant::now();
         connected.peer.close().await;
-        assert!(start.elapsed() < Duration::from_secs(6));
         assert_eq!(mark.alive(), [0; 0]);
     }
 }
@@ -289,9 +282,7 @@ async fn nothing_survives_the_death_of_the_proxy() {
         assert_eq!(ready.unwrap().as_deref(), Some("ready 2025-11-25"));
         assert_eq!(mark.alive().len(), 3);
         parent.kill().await.unwrap();
-        let start = Instant::now();
         mark.until(0).await;
-        assert!(start.elapsed() < Duration::from_secs(5));
     }
 }
 

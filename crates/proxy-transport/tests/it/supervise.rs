@@ -7,7 +7,6 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::Instant;
 
 use crate::processes::{Mark, example};
 
@@ -49,19 +48,24 @@ async fn the_status_of_the_command_is_passed_on() {
     check(&[], 2, "mcp-proxy supervisor: no command").await;
 }
 
-/// Ends a supervisor in some way and gives its status and how long everybody took.
-async fn end(mark: &Mark, script: &str, how: impl FnOnce(&mut Child)) -> (ExitStatus, Duration) {
+/// Ends a supervisor in some way and gives its status. How it went is told by the status; the limit only ends a test that hangs.
+async fn end(mark: &Mark, script: &str, how: impl FnOnce(&mut Child)) -> ExitStatus {
     let mut child = start(mark, &["sh", "-c", script]);
     ready(&mut child).await;
-    let begun = Instant::now();
     how(&mut child);
     // `wait` closes the input first, so it is held here.
     let input = child.stdin.take();
-    let status = child.wait().await.unwrap();
+    let status = tokio::time::timeout(HANG, child.wait())
+        .await
+        .expect("it ends")
+        .unwrap();
     drop(input);
     assert_eq!(mark.alive(), [0; 0], "{script}");
-    (status, begun.elapsed())
+    status
 }
+
+/// Far above the longest stop.
+const HANG: Duration = Duration::from_secs(60);
 
 fn close_input(child: &mut Child) {
     child.stdin = None;
@@ -75,29 +79,23 @@ fn terminate(child: &mut Child) {
 #[tokio::test]
 async fn a_polite_command_ends_with_its_input() {
     let mark = Mark::new("polite");
-    let (status, took) = end(&mark, "echo ready; cat >/dev/null; exit 7", close_input).await;
+    let status = end(&mark, "echo ready; cat >/dev/null; exit 7", close_input).await;
     assert_eq!(status.code(), Some(7));
-    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]
 async fn sigterm_is_passed_on() {
     let mark = Mark::new("sigterm");
-    let (status, took) = end(&mark, "echo ready; exec sleep 1000", terminate).await;
+    let status = end(&mark, "echo ready; exec sleep 1000", terminate).await;
     assert_eq!((status.code(), status.signal()), (Some(143), None));
-    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]
 async fn a_command_that_ignores_everything_is_killed() {
     let mark = Mark::new("ignores");
     let script = r#"trap "" TERM HUP INT; echo ready; while :; do sleep 1000; done"#;
-    let (status, took) = end(&mark, script, close_input).await;
+    let status = end(&mark, script, close_input).await;
     assert_eq!(status.code(), Some(137));
-    assert!(
-        (Duration::from_secs(4)..Duration::from_secs(5)).contains(&took),
-        "{took:?}"
-    );
 }
 
 #[tokio::test]
@@ -108,7 +106,6 @@ async fn daemons_do_not_escape() {
         setsid sh -c 'trap "" TERM; sh -c "trap \"\" TERM; sleep 1000" >/dev/null 2>&1 & ' &
         setsid sh -c 'sleep 1000 & sleep 1000' >/dev/null 2>&1 &
         echo ready; exit 5"#;
-    let (status, took) = end(&mark, script, |_| {}).await;
+    let status = end(&mark, script, |_| {}).await;
     assert_eq!(status.code(), Some(5));
-    assert!(took < Duration::from_secs(4), "{took:?}");
 }

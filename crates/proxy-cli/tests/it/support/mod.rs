@@ -25,6 +25,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Tells "at once" from "after one of the proxy's own limits": below all of them (10 s for a lost client, 15 s for a handshake, 30 s
+/// for a drain, 300 s of silence), and far above what a busy machine needs. It judges that nothing was waited for, not how fast it is.
+pub(crate) const NO_LIMIT_WAITED_FOR: Duration = Duration::from_secs(8);
+
 /// Asks again and again until `probe` has an answer, at most for `limit`; `what` completes the sentence of the failure.
 pub(crate) async fn eventually<T, F>(what: &str, limit: Duration, mut probe: impl FnMut() -> F) -> T
 where
