@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_proxy::core::json::{Params, RawJson};
-use mcp_proxy::core::{Call, ClientHandle, Error, Method, Reply, Secret};
+use mcp_proxy::core::{Call, ClientHandle, Downstream, Error, Method, Reply, Secret};
 use mcp_proxy::plan::{LinkPlan, Plan};
 use mcp_proxy::transport::client::http::HttpConnector;
 use mcp_proxy::transport::client::options::HttpOptions;
@@ -86,7 +86,7 @@ impl Target {
 
     /// Opens the connection.
     pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-        match tokio::time::timeout(CONNECT_LIMIT, self.connector.connect()).await {
+        match tokio::time::timeout(CONNECT_LIMIT, self.connector.connect(<dyn Downstream>::nobody())).await {
             Ok(Ok(connected)) => Ok(Connection { connected }),
             Ok(Err(error)) => Err(Failure::with_help(
                 format!("cannot reach `{}`: {}", self.name, explain(&error)),

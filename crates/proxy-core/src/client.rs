@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::json::{Notification, Params};
-use crate::{Error, Method, Reply};
+use crate::{Error, Method, Reply, SessionKey};
 
 /// A message for the client while its call is running.
 pub type Interim = Notification;
@@ -24,9 +24,44 @@ pub trait ClientPort: Send + Sync {
     /// slowly, or is gone.
     fn notify(&self, message: Interim) -> bool;
 
-    /// Asks the client (sampling, elicitation, roots). The future ends with the client's answer, or with an error when
-    /// the client never declared that it can answer, or is gone.
+    /// Asks the client (sampling, elicitation, roots). The future ends with the client's answer: its result, or the
+    /// JSON-RPC error that says that it never declared such a thing. It ends with an [`Error`] when the client is gone.
+    /// Dropping it withdraws the question.
     fn ask(&self, method: Method, params: Params) -> Asked;
+}
+
+/// The way to clients outside any of their calls: what a backend says on a stream of its own.
+///
+/// A backend's connections hold one. What cannot be attributed is dropped or refused, never guessed.
+pub trait Downstream: Send + Sync + 'static {
+    /// A notification of the backend, in the backend's own names. `to` is the one client whose own upstream session or
+    /// process it came from; `None` when it came on a connection that several share, and then only those who subscribed
+    /// to what it is about hear of it. Never blocks; false when nobody took it.
+    fn tell(&self, to: Option<SessionKey>, notification: Notification) -> bool;
+
+    /// A question of the backend to the one client whose own upstream session or process it came from. As
+    /// [`ClientPort::ask`] otherwise.
+    fn ask(&self, client: SessionKey, method: Method, params: Params) -> Asked;
+}
+
+impl dyn Downstream {
+    /// The way to nobody.
+    pub fn nobody() -> Arc<Self> {
+        Arc::new(Nobody)
+    }
+}
+
+struct Nobody;
+
+impl Downstream for Nobody {
+    fn tell(&self, _: Option<SessionKey>, _: Notification) -> bool {
+        false
+    }
+
+    fn ask(&self, _: SessionKey, _: Method, _: Params) -> Asked {
+        let gone = Error::new(crate::ErrorKind::Cancelled, "there is no client to ask");
+        Box::pin(std::future::ready(Err(gone)))
+    }
 }
 
 /// A handle by which whatever is below can tell or ask the client that made this call.

@@ -15,6 +15,14 @@ pub const INVALID_PARAMS: i64 = -32602;
 pub const INTERNAL_ERROR: i64 = -32603;
 /// No such resource (until 2025-11-25).
 pub const RESOURCE_NOT_FOUND: i64 = -32002;
+/// A header does not say what the body says (2026-07-28).
+pub const HEADER_MISMATCH: i64 = -32020;
+/// The call needs something that its client did not declare (2026-07-28); `data.requiredCapabilities`.
+pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
+/// The revision is not served here (2026-07-28); `data.supported`, `data.requested`.
+pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
+/// The user has to visit URLs first (2025-11-25); `data.elicitations`.
+pub const URL_ELICITATION_REQUIRED: i64 = -32042;
 /// No such session, as some servers say it in a JSON-RPC body.
 pub const SESSION_NOT_FOUND: i64 = -32005;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use tokio::time::Instant;
 
-use crate::{ProtocolVersion, Session};
+use crate::{Declared, LogLevel, ProtocolVersion, Session};
 
 /// Who calls, under which session and revision, until when, and which way the call has come.
 ///
@@ -14,10 +14,14 @@ use crate::{ProtocolVersion, Session};
 pub struct Context {
     /// Who calls.
     pub principal: Arc<Principal>,
-    /// The client's session; `None` for calls that belong to none.
+    /// The client's session; `None` for calls that belong to none, as all of the sessionless era.
     pub session: Option<Arc<Session>>,
     /// The protocol revision the client speaks.
     pub version: ProtocolVersion,
+    /// What the client can do, as far as this call may use it.
+    pub declared: Arc<Declared>,
+    /// The least log level the client wants to read: its session's, or this request's own. `None`: it never said.
+    pub log_level: Option<LogLevel>,
     /// When the client's answer is due at the latest; `None` when the configuration sets no total.
     pub deadline: Option<Instant>,
     /// W3C trace context to continue, if the client sent one.
@@ -34,6 +38,8 @@ impl Default for Context {
             principal: Principal::anonymous(),
             session: None,
             version: ProtocolVersion::default(),
+            declared: Declared::nothing(),
+            log_level: None,
             deadline: None,
             trace: None,
             attempt: 1,

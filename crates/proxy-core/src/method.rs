@@ -89,6 +89,26 @@ methods! {
     PromptsChanged = "notifications/prompts/list_changed",
     /// The client's roots changed.
     RootsChanged = "notifications/roots/list_changed",
+    /// An elicitation that went by a URL is done (2025-11-25).
+    ElicitationComplete = "notifications/elicitation/complete",
+    /// Asks to be told of changes, on a stream (2026-07-28).
+    SubscriptionsListen = "subscriptions/listen",
+    /// What of it is honoured, first on that stream.
+    SubscriptionsAcknowledged = "notifications/subscriptions/acknowledged",
+    /// The state of a task.
+    TasksGet = "tasks/get",
+    /// The result of a task, once it is there (2025-11-25).
+    TasksResult = "tasks/result",
+    /// All tasks (2025-11-25).
+    TasksList = "tasks/list",
+    /// Ends a task.
+    TasksCancel = "tasks/cancel",
+    /// Answers what a task asks (2026-07-28).
+    TasksUpdate = "tasks/update",
+    /// A task has another state (2025-11-25).
+    TaskStatus = "notifications/tasks/status",
+    /// A task has another state (2026-07-28).
+    TaskChanged = "notifications/tasks",
 }
 
 impl fmt::Display for Method {

@@ -1,7 +1,8 @@
 //! [`Session`]: what the rest of the proxy may know of a client's session.
 
-use crate::ProtocolVersion;
-use crate::json::RawJson;
+use std::sync::Arc;
+
+use crate::{Declared, ProtocolVersion};
 
 /// A number that names one downstream session within this process, never reused. The session's wire id is a secret that
 /// stays in the transport.
@@ -15,8 +16,6 @@ pub struct Session {
     pub key: SessionKey,
     /// The revision this client speaks.
     pub version: ProtocolVersion,
-    /// The client's `capabilities`, as it sent them.
-    pub capabilities: RawJson,
-    /// The client's `clientInfo`, for display only.
-    pub client_info: Option<RawJson>,
+    /// What the client said of itself.
+    pub declared: Arc<Declared>,
 }

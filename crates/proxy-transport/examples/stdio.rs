@@ -33,7 +33,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: StdioOptions) -> Result<(), Box<dyn std::error::Error>> {
-    let connected = StdioConnector::new("example", options).connect().await?;
+    let connected = StdioConnector::new("example", options)
+        .connect(<dyn mcp_proxy_core::Downstream>::nobody())
+        .await?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "ready {}", connected.hello.version)?;
     stdout.flush()?;

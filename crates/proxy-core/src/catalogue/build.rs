@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
 use super::capabilities::{self, Offer};
-use super::{Annotations, Catalogue, Item, Kind, Listing, Source};
+use super::{Annotations, Catalogue, Item, Kind, Listing, Mirror, Source};
 use crate::json::RawJson;
 use crate::names::{self, COMFORTABLE_NAME_BYTES};
 
@@ -185,6 +185,11 @@ fn make_item(kind: Kind, backend: usize, source: &Source, definition: &RawJson) 
         definition: public_definition.detached(),
         repeatable: trusted,
         annotations,
+        mirrors: match kind {
+            // A session-era backend never promised the rules of this keyword, so breaking them costs it nothing.
+            Kind::Tool => Mirror::of(definition).unwrap_or_default().into(),
+            _ => Box::default(),
+        },
         definition_hash: truncate(Sha256::new_with_prefix(definition.as_bytes())),
         public: public.into(),
         local: local.into(),

@@ -9,6 +9,8 @@
 mod annotations;
 mod build;
 mod capabilities;
+mod freshness;
+mod mirror;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,8 @@ use crate::names::Namespace;
 pub use annotations::Annotations;
 pub use build::{CatalogueBuilder, Warning};
 pub use capabilities::Feature;
+pub use freshness::Freshness;
+pub use mirror::{Mirror, decode_header, encode_header};
 pub use uris::localise_result;
 
 /// Which backend, by its place in the configuration.
@@ -46,6 +50,8 @@ pub struct Listing {
     pub templates: Vec<RawJson>,
     /// Its prompts.
     pub prompts: Vec<RawJson>,
+    /// How long each list holds, by [`Kind`].
+    pub freshness: [Freshness; 4],
 }
 
 /// A backend as the catalogue sees it.
@@ -115,6 +121,8 @@ pub struct Item {
     pub definition: RawJson,
     /// The backend's hints about a tool; untrusted unless the operator says otherwise.
     pub annotations: Annotations,
+    /// Arguments that a request repeats in headers (2026-07-28); empty unless the tool's schema asks for it.
+    pub mirrors: Box<[Mirror]>,
     /// Digest of the backend's own definition, to notice when it changes.
     pub definition_hash: [u8; 16],
     repeatable: bool,

@@ -39,10 +39,12 @@ pub enum Slot {
     InputResponses,
     /// `requestState`: a backend's own state that the client hands back (2026-07-28).
     RequestState,
+    /// `taskId` of a request about a task.
+    TaskId,
 }
 
 impl Slot {
-    const COUNT: usize = Self::RequestState as usize + 1;
+    const COUNT: usize = Self::TaskId as usize + 1;
 
     /// Where the member stands: its key and the slot of the object around it.
     fn place(self) -> (&'static str, Option<Slot>) {
@@ -60,6 +62,7 @@ impl Slot {
             Self::Level => ("level", None),
             Self::InputResponses => ("inputResponses", None),
             Self::RequestState => ("requestState", None),
+            Self::TaskId => ("taskId", None),
         }
     }
 
@@ -75,6 +78,7 @@ impl Slot {
             b"level" => Self::Level,
             b"inputResponses" => Self::InputResponses,
             b"requestState" => Self::RequestState,
+            b"taskId" => Self::TaskId,
             _ => return None,
         })
     }
@@ -196,6 +200,35 @@ impl Params {
         self.text(slot).and_then(decode_string)
     }
 
+    /// A member of `_meta`, as it was sent.
+    pub fn meta(&self, key: &str) -> Option<RawJson> {
+        let span = self.spans[Slot::Meta as usize]?;
+        RawJson::trusted(self.raw.slice(span.range())).get(key)
+    }
+
+    /// Adds members to `_meta`, creating it if need be; those of the same names are replaced. For several at once, and
+    /// before anything else is set: the text is written anew.
+    pub fn add_meta(&mut self, members: &[(&str, &RawJson)]) {
+        let mut meta = self
+            .value(Slot::Meta)
+            .filter(RawJson::is_object)
+            .unwrap_or_else(|| RawJson::from_static("{}"));
+        for (key, value) in members {
+            meta = meta.with(key, value);
+        }
+        self.set(Slot::Meta, &meta);
+    }
+
+    /// Takes members out of the params, if they are there.
+    pub fn remove(&mut self, keys: &[&str]) {
+        if let Some(text) = self.to_raw() {
+            let without = text.without(keys);
+            if without != text {
+                *self = Self::parse(without.as_bytes().clone()).unwrap_or_default();
+            }
+        }
+    }
+
     /// Sets a member, replacing it where it stands, or adding it at the front of its object.
     ///
     /// Setting a member inside an absent `_meta` or `ref` creates that object; one inside a `_meta` that is no object
@@ -247,11 +280,11 @@ impl Params {
         let (key, parent) = slot.place();
         if let Some(parent) = parent {
             let object = self.value(parent).filter(RawJson::is_object);
-            let object = with_member(object.as_ref(), key, value);
-            return self.rewrite(parent, &RawJson::trusted(object));
+            let object = object.unwrap_or_else(|| RawJson::from_static("{}"));
+            return self.rewrite(parent, &object.with(key, value));
         }
-        let text = with_member(self.to_raw().as_ref(), key, value);
-        *self = Self::parse(text).unwrap_or_default();
+        let object = self.to_raw().unwrap_or_else(|| RawJson::from_static("{}"));
+        *self = Self::parse(object.with(key, value).as_bytes().clone()).unwrap_or_default();
         debug_assert!(
             !self.is_absent(),
             "a rewritten object is an object without new duplicates"
@@ -266,25 +299,4 @@ impl std::fmt::Debug for Params {
             .field("bytes", &self.len())
             .finish_non_exhaustive()
     }
-}
-
-/// `object` (or an empty one) with `key` set to `value`: replaced where it stood, else first. Every other byte stays.
-fn with_member(object: Option<&RawJson>, key: &str, value: &RawJson) -> Bytes {
-    let empty = RawJson::from_static("{}");
-    let object = object.unwrap_or(&empty);
-    let mut edits = Edits::default();
-    match object.span_of(key) {
-        Some(span) => edits.replace(span, value.as_bytes().clone()),
-        None => {
-            let mut text = Vec::with_capacity(key.len() + value.as_bytes().len() + 4);
-            write_string(&mut text, key);
-            text.push(b':');
-            text.extend_from_slice(value.as_bytes());
-            if object.as_bytes()[1..].trim_ascii_start() != b"}" {
-                text.push(b',');
-            }
-            edits.replace(Span { start: 1, end: 1 }, text.into());
-        }
-    }
-    edits.apply(object.as_bytes())
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use super::edits::Edits;
 use super::error::ScanError;
 use super::scan::{Scanner, Span};
 
@@ -121,6 +122,51 @@ impl RawJson {
             });
         }
         found
+    }
+
+    /// An object with the member `key` set to `value`: replaced where it stood, else first. Every other byte stays.
+    /// Anything that is no object is returned as it is.
+    #[must_use]
+    pub fn with(&self, key: &str, value: &RawJson) -> Self {
+        if !self.is_object() {
+            return self.clone();
+        }
+        let mut edits = Edits::default();
+        match self.span_of(key) {
+            Some(span) => edits.replace(span, value.0.clone()),
+            None => {
+                let mut text = Vec::with_capacity(key.len() + value.0.len() + 4);
+                write_string(&mut text, key);
+                text.push(b':');
+                text.extend_from_slice(&value.0);
+                if self.0[1..].trim_ascii_start() != b"}" {
+                    text.push(b',');
+                }
+                edits.replace(Span { start: 1, end: 1 }, text.into());
+            }
+        }
+        Self(edits.apply(&self.0))
+    }
+
+    /// An object without the members `keys`; every other member stays as it was written. The same value when none of
+    /// them is there.
+    #[must_use]
+    pub fn without(&self, keys: &[&str]) -> Self {
+        let members = self.members();
+        if !members.iter().any(|(key, _)| keys.contains(&key.as_str())) {
+            return self.clone();
+        }
+        let mut text = vec![b'{'];
+        for (key, value) in members.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
+            if text.len() > 1 {
+                text.push(b',');
+            }
+            write_string(&mut text, key);
+            text.push(b':');
+            text.extend_from_slice(&value.0);
+        }
+        text.push(b'}');
+        Self(text.into())
     }
 
     /// The elements of an array; empty for anything else.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::{Notification, RawJson};
-use mcp_proxy_core::{Call, CallFuture, Error, ProtocolVersion, SessionKey};
+use mcp_proxy_core::{Call, CallFuture, Downstream, Error, ProtocolVersion, SessionKey};
 use tokio::sync::mpsc;
 
 /// A boxed future of this module's traits; none of them is on the path of a call.
@@ -34,12 +34,13 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Opens connections to one backend.
 pub trait Connector: Send + Sync + 'static {
-    /// Reaches the backend and completes the handshake (`initialize`, `notifications/initialized`). The caller sets the
-    /// deadline by dropping the future; dropping it leaves nothing behind, least of all a child process.
+    /// Reaches the backend, finds out which era it speaks, and completes the handshake where there is one. What it says
+    /// outside calls goes to `downstream`. The caller sets the deadline by dropping the future; dropping it leaves
+    /// nothing behind, least of all a child process.
     ///
     /// # Errors
     /// Whatever kept the backend from answering the handshake, with its class.
-    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>>;
+    fn connect(&self, downstream: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>>;
 }
 
 /// A backend that answered the handshake.
@@ -56,7 +57,7 @@ pub struct Connected {
 /// What a backend said of itself in the handshake.
 #[derive(Clone, Debug)]
 pub struct Hello {
-    /// The revision both sides speak.
+    /// The revision both sides speak; it also says which era.
     pub version: ProtocolVersion,
     /// Its `capabilities`.
     pub capabilities: RawJson,
@@ -73,11 +74,20 @@ pub trait Peer: Send + Sync {
     /// (`notifications/cancelled`) and forgets it; a late answer is dropped.
     fn call(&self, call: Call) -> CallFuture;
 
-    /// Sends a notification to the backend on the connection (or the catalogue's session).
+    /// Passes on a notification of a client, on the upstream session or process that is that client's own. Where it has
+    /// none, or none yet, there is nothing to tell and this does nothing.
     ///
     /// # Errors
     /// When it could not be written.
-    fn notify(&self, notification: Notification) -> BoxFuture<'_, Result<(), Error>>;
+    fn notify(&self, client: SessionKey, notification: Notification) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Sets the resources, by the backend's own URIs, of whose updates the proxy wants to hear, in place of those set
+    /// before. Updates go to the [`Downstream`]. Sessions and streams that are opened anew ask for them again by
+    /// themselves; a new peer is told by the manager.
+    ///
+    /// # Errors
+    /// When the backend could not be told; what it refuses one by one is logged.
+    fn watch(&self, uris: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Whether calls still have a chance. False for a child that has exited.
     fn is_open(&self) -> bool;

@@ -13,8 +13,9 @@ pub mod options;
 
 use std::sync::Arc;
 
+use mcp_proxy_core::catalogue::Item;
 use mcp_proxy_core::json::{Notification, RawJson};
-use mcp_proxy_core::{Session, SessionKey, SharedService};
+use mcp_proxy_core::{ProtocolVersion, Session, SessionKey, SharedService};
 
 /// What the front serves. Implemented by the facade; asked anew for each call, so that a reload takes effect at once.
 pub trait App: Send + Sync + 'static {
@@ -22,10 +23,14 @@ pub trait App: Send + Sync + 'static {
     /// answers itself.
     fn service(&self) -> SharedService;
 
-    /// What the proxy says of itself in the handshake.
-    fn welcome(&self) -> Welcome;
+    /// What the proxy says of itself to a client of this revision.
+    fn welcome(&self, version: ProtocolVersion) -> Welcome;
 
-    /// A session was opened.
+    /// The definition of a public tool, for the headers that must agree with its arguments (2026-07-28).
+    fn tool(&self, name: &str) -> Option<Arc<Item>>;
+
+    /// A session was opened. A stream of `subscriptions/listen` counts as one: its key is what subscriptions are kept
+    /// under, and it ends with the stream.
     fn session_opened(&self, session: &Arc<Session>);
 
     /// A session has ended: by the client, by idleness, by the bound on sessions, at shutdown.

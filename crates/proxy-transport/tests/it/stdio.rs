@@ -40,12 +40,18 @@ fn shell(mark: &Mark, rest: &str) -> StdioOptions {
 
 async fn connect(options: StdioOptions) -> (StdioConnector, Connected) {
     let connector = StdioConnector::new("child", options);
-    let connected = connector.connect().await.unwrap();
+    let connected = connector
+        .connect(<dyn mcp_proxy_core::Downstream>::nobody())
+        .await
+        .unwrap();
     (connector, connected)
 }
 
 async fn refused(options: StdioOptions) -> Error {
-    match StdioConnector::new("child", options).connect().await {
+    match StdioConnector::new("child", options)
+        .connect(<dyn mcp_proxy_core::Downstream>::nobody())
+        .await
+    {
         Ok(_) => panic!("must not connect"),
         Err(error) => error,
     }
@@ -59,9 +65,8 @@ fn tool(name: &str, arguments: &str) -> Call {
 fn of_session(mut call: Call, key: u64) -> Call {
     call.context.session = Some(Arc::new(Session {
         key: SessionKey(key),
-        version: ProtocolVersion::LATEST,
-        capabilities: RawJson::from_static("{}"),
-        client_info: None,
+        version: ProtocolVersion::LATEST_SESSION,
+        declared: mcp_proxy_core::Declared::nothing(),
     }));
     call
 }
@@ -175,7 +180,10 @@ async fn death_fails_the_calls_under_way_at_once() {
         assert!(matches!(connected.events.recv().await, Some(PeerEvent::Closed(_))));
         assert!(!connected.peer.is_open());
         // Ids go on counting in the next process.
-        let again = connector.connect().await.unwrap();
+        let again = connector
+            .connect(<dyn mcp_proxy_core::Downstream>::nobody())
+            .await
+            .unwrap();
         assert!(again.peer.call(tool("pid", "{}")).await.is_ok());
         again.peer.close().await;
     }
@@ -218,7 +226,11 @@ async fn dropping_anything_leaves_no_process() {
         let wrap = |options| if supervise { supervised(options) } else { options };
         // A connect future whose child never answers.
         let connector = StdioConnector::new("child", wrap(options(&mark, "sleep", &["1000"])));
-        let connecting = tokio::time::timeout(Duration::from_millis(200), connector.connect()).await;
+        let connecting = tokio::time::timeout(
+            Duration::from_millis(200),
+            connector.connect(<dyn mcp_proxy_core::Downstream>::nobody()),
+        )
+        .await;
         assert!(connecting.is_err());
         drop(connector);
         mark.until(0).await;
@@ -308,7 +320,10 @@ async fn a_silent_process_is_stopped_and_counts_as_nothing() {
     assert!(connected.events.recv().await.is_none(), "it ends without an error");
     assert!(!connected.peer.is_open());
     mark.until(0).await;
-    let again = connector.connect().await.unwrap();
+    let again = connector
+        .connect(<dyn mcp_proxy_core::Downstream>::nobody())
+        .await
+        .unwrap();
     assert!(again.peer.call(tool("pid", "{}")).await.is_ok());
 }
 
@@ -346,7 +361,10 @@ async fn a_thousand_kills_and_restarts_leave_no_process() {
             let mark = Mark::new(&format!("thousand-{lane}"));
             let connector = StdioConnector::new("child", supervised(shell(&mark, "cat >&2")));
             for round in 0..250 {
-                let connected = connector.connect().await.unwrap();
+                let connected = connector
+                    .connect(<dyn mcp_proxy_core::Downstream>::nobody())
+                    .await
+                    .unwrap();
                 match round % 3 {
                     0 => drop(connected),
                     1 => connected.peer.close().await,

@@ -18,7 +18,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_proxy_core::Error;
+use mcp_proxy_core::{Downstream, Error};
 use mcp_proxy_transport::client::duplex::{DuplexOptions, DuplexPeer};
 use mcp_proxy_transport::client::{BoxFuture, Connected, Connector};
 use tokio_util::task::TaskTracker;
@@ -61,7 +61,7 @@ impl BuiltinConnector {
 }
 
 impl Connector for BuiltinConnector {
-    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>> {
+    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
         Box::pin(self.open())
     }
 }

@@ -9,7 +9,10 @@ use mcp_proxy_transport::client::Peer;
 use super::*;
 
 async fn connect() -> Connected {
-    BuiltinConnector::new("demo").connect().await.unwrap()
+    BuiltinConnector::new("demo")
+        .connect(<dyn mcp_proxy_core::Downstream>::nobody())
+        .await
+        .unwrap()
 }
 
 #[track_caller]
@@ -122,7 +125,10 @@ async fn the_long_task_reports_progress() {
 #[tokio::test]
 async fn the_server_ends_with_its_connection() {
     let connector = BuiltinConnector::new("demo");
-    let connected = connector.connect().await.unwrap();
+    let connected = connector
+        .connect(<dyn mcp_proxy_core::Downstream>::nobody())
+        .await
+        .unwrap();
     drop(connected);
     connector.servers.close();
     connector.servers.wait().await;

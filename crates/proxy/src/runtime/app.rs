@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use mcp_proxy_core::catalogue::Item;
 use mcp_proxy_core::json::{Notification, RawJson};
-use mcp_proxy_core::{Session, SessionKey, SharedService};
+use mcp_proxy_core::{ProtocolVersion, Session, SessionKey, SharedService};
 use mcp_proxy_transport::server::{App, Welcome};
 
 use super::hub::Hub;
@@ -27,13 +28,17 @@ impl App for HubApp {
         self.hub.service().clone()
     }
 
-    fn welcome(&self) -> Welcome {
+    fn welcome(&self, _: ProtocolVersion) -> Welcome {
         let catalogue = self.hub.catalogue();
         Welcome {
             capabilities: catalogue.capabilities().clone(),
             server_info: self.server_info.clone(),
             instructions: catalogue.instructions().map(Arc::from),
         }
+    }
+
+    fn tool(&self, name: &str) -> Option<Arc<Item>> {
+        self.hub.catalogue().tool(name).cloned()
     }
 
     fn session_opened(&self, _: &Arc<Session>) {

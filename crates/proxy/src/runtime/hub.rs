@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use mcp_proxy_core::SharedService;
 use mcp_proxy_core::catalogue::{Catalogue, CatalogueBuilder, Kind, Source};
 use mcp_proxy_core::json::{Notification, Params};
+use mcp_proxy_core::{Downstream, SharedService};
 use mcp_proxy_core::{Method, SessionKey};
 use mcp_proxy_transport::client::Connector;
 use mcp_proxy_transport::client::backend::{Backend, BackendOptions, Backoff, Phase};
@@ -169,7 +169,7 @@ fn start(plan: BackendPlan, connector: Option<Arc<dyn Connector>>, changed: &Arc
         connect_timeout,
         backoff,
     };
-    Backend::start(options, connector, changed.clone())
+    Backend::start(options, connector, changed.clone(), <dyn Downstream>::nobody())
 }
 
 fn merge(backends: &[Backend], sources: &[Source], instructions: Option<Box<str>>) -> Catalogue {

@@ -41,7 +41,10 @@ async fn serve(shared: &Shared) {
         let error = match connect(shared).await {
             Ok((peer, events)) => {
                 let since = Instant::now();
-                let ended = attend(shared, &peer, events).await;
+                let ended = tokio::select! {
+                    ended = attend(shared, &peer, events) => ended,
+                    never = keep_watching(shared, &peer) => match never {},
+                };
                 if since.elapsed() >= STABLE {
                     failures = 0;
                 }
@@ -77,7 +80,7 @@ async fn connect(shared: &Shared) -> Result<(Arc<dyn Peer>, mpsc::Receiver<PeerE
     let limit = shared.options.connect_timeout;
     let last = shared.status.borrow().listing.clone();
     let attempt = async {
-        let Connected { peer, hello, events } = shared.connector.connect().await?;
+        let Connected { peer, hello, events } = shared.connector.connect(shared.downstream.clone()).await?;
         match listing::all(&peer, &hello, last.as_deref(), &shared.options.name).await {
             Ok(listing) => Ok((peer, events, hello, listing)),
             Err(error) => {
@@ -136,6 +139,33 @@ async fn attend(shared: &Shared, peer: &Arc<dyn Peer>, mut events: mpsc::Receive
         retry_at = refresh(shared, peer, &mut dirty)
             .await
             .then(|| Instant::now() + REFRESH_RETRY);
+    }
+}
+
+/// Tells the peer which resources to watch, now and whenever they are others. On its own, so that a list that hangs
+/// delays no subscription.
+async fn keep_watching(shared: &Shared, peer: &Arc<dyn Peer>) -> std::convert::Infallible {
+    let mut wanted = shared.watched.subscribe();
+    let mut told = false;
+    loop {
+        let uris = wanted.borrow_and_update().clone();
+        // A new peer watches nothing, so nothing need be said of nothing.
+        if told || !uris.is_empty() {
+            told = true;
+            let limit = shared.options.connect_timeout;
+            match timeout(limit, peer.watch(uris)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(backend = %shared.options.name, %error, "the backend could not be asked for updates of resources");
+                }
+                Err(_) => {
+                    tracing::warn!(backend = %shared.options.name, "the backend did not answer when asked for updates of resources");
+                }
+            }
+        }
+        if wanted.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -23,8 +23,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use mcp_proxy_core::catalogue::Listing;
-use mcp_proxy_core::{Error, SessionKey};
+use mcp_proxy_core::json::Notification;
+use mcp_proxy_core::{Downstream, Error, SessionKey};
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -74,6 +76,9 @@ pub enum Phase {
     Stopped,
 }
 
+/// How long passing on a notification may take.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// One configured MCP server. Cloning copies a pointer; [`stop`](Self::stop) ends it for all clones, dropping the last
 /// one ends it without waiting.
 #[derive(Clone)]
@@ -94,14 +99,24 @@ pub(super) struct Shared {
     tasks: TaskTracker,
     /// Told whenever the listing is another one.
     changed: Arc<Notify>,
+    /// Takes what the backend says outside calls.
+    downstream: Arc<dyn Downstream>,
+    /// The resources whose updates are wanted.
+    watched: watch::Sender<Arc<[Box<str>]>>,
 }
 
 /// Sized, so that it fits an atomic pointer.
 pub(super) struct OpenPeer(pub(super) Arc<dyn Peer>);
 
 impl Backend {
-    /// Starts the backend's task on the current tokio runtime. `changed` is notified when the listing changes.
-    pub fn start(options: BackendOptions, connector: Arc<dyn Connector>, changed: Arc<Notify>) -> Self {
+    /// Starts the backend's task on the current tokio runtime. `changed` is notified when the listing changes;
+    /// `downstream` takes what the backend says outside calls.
+    pub fn start(
+        options: BackendOptions,
+        connector: Arc<dyn Connector>,
+        changed: Arc<Notify>,
+        downstream: Arc<dyn Downstream>,
+    ) -> Self {
         let phase = if options.lazy { Phase::Idle } else { Phase::Connecting };
         let (status, _) = watch::channel(Status {
             phase,
@@ -118,6 +133,8 @@ impl Backend {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             changed,
+            downstream,
+            watched: watch::channel(Arc::default()).0,
         });
         shared.tasks.spawn(manager::run(shared.clone()));
         let alive = Arc::new(shared.stop.clone().drop_guard());
@@ -135,7 +152,7 @@ impl Backend {
     }
 
     /// Follows the status.
-    pub fn watch(&self) -> watch::Receiver<Status> {
+    pub fn follow(&self) -> watch::Receiver<Status> {
         self.shared.status.subscribe()
     }
 
@@ -156,6 +173,31 @@ impl Backend {
         if let Some(peer) = &*self.shared.peer.load() {
             peer.0.session_closed(session);
         }
+    }
+
+    /// Sets the resources, by the backend's own URIs, of whose updates the proxy wants to hear, in place of those set
+    /// before. Kept over reconnects.
+    pub fn watch(&self, uris: Arc<[Box<str>]>) {
+        self.shared.watched.send_if_modified(|watched| {
+            let differs = **watched != *uris;
+            *watched = uris;
+            differs
+        });
+    }
+
+    /// Passes on a notification of a client, if the client has something of its own upstream. Best effort, in the
+    /// background.
+    pub fn notify(&self, client: SessionKey, notification: Notification) {
+        let Some(peer) = self.shared.peer.load_full() else {
+            return;
+        };
+        let name = self.shared.options.name.clone();
+        self.shared.tasks.spawn(async move {
+            let told = timeout(NOTIFY_TIMEOUT, peer.0.notify(client, notification)).await;
+            if !matches!(told, Ok(Ok(()))) {
+                tracing::debug!(backend = %name, "a notification of a client was not delivered");
+            }
+        });
     }
 
     /// Ends the connection politely and stops for good. Bounded by the peer's own limits (about five seconds).

@@ -56,9 +56,13 @@ impl Peer for ScriptPeer {
         };
         Box::pin(async move { Ok(Reply::Result(reply)) })
     }
-    fn notify(&self, _: Notification) -> BoxFuture<'_, Result<(), Error>> {
+    fn notify(&self, _: SessionKey, _: Notification) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { Ok(()) })
     }
+    fn watch(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn is_open(&self) -> bool {
         self.open.load(Ordering::SeqCst)
     }
@@ -70,7 +74,7 @@ impl Peer for ScriptPeer {
 }
 
 impl Connector for Script {
-    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>> {
+    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
         self.attempts.fetch_add(1, Ordering::SeqCst);
         let step = self.steps.lock().unwrap().pop_front().unwrap_or(Step::Accept);
         Box::pin(async move {
@@ -86,7 +90,7 @@ impl Connector for Script {
                     let (events, receiver) = mpsc::channel(8);
                     *self.live.lock().unwrap() = Some((peer.clone(), events));
                     let hello = Hello {
-                        version: ProtocolVersion::LATEST,
+                        version: ProtocolVersion::LATEST_SESSION,
                         capabilities: RawJson::from_static(r#"{"tools":{}}"#),
                         server_info: None,
                         instructions: None,
@@ -132,11 +136,16 @@ fn start(script: &Arc<Script>, lazy: bool) -> Backend {
         connect_timeout: Duration::from_secs(10),
         backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(8)),
     };
-    Backend::start(options, script.clone(), Arc::new(Notify::new()))
+    Backend::start(
+        options,
+        script.clone(),
+        Arc::new(Notify::new()),
+        <dyn Downstream>::nobody(),
+    )
 }
 
 async fn until(backend: &Backend, phase: Phase) {
-    backend.watch().wait_for(|status| status.phase == phase).await.unwrap();
+    backend.follow().wait_for(|status| status.phase == phase).await.unwrap();
 }
 
 fn attempts(script: &Script) -> usize {
@@ -210,7 +219,7 @@ async fn every_page_is_read_and_a_cursor_loop_is_cut() {
     script.set_pages(&[("x", Some("1")), ("y", Some("1"))]);
     script.crash().await;
     backend
-        .watch()
+        .follow()
         .wait_for(|status| attempts(&script) == 2 && status.phase == Phase::Ready)
         .await
         .unwrap();
@@ -231,7 +240,7 @@ async fn a_change_is_noticed_and_told_once() {
         connect_timeout: Duration::from_secs(10),
         backoff: Backoff::NETWORK,
     };
-    let backend = Backend::start(options, script.clone(), changed.clone());
+    let backend = Backend::start(options, script.clone(), changed.clone(), <dyn Downstream>::nobody());
     changed.notified().await;
     let (_, events) = script.live.lock().unwrap().clone().unwrap();
     events.send(PeerEvent::ListChanged(Kind::Tool)).await.unwrap();

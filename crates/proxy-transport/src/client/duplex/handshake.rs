@@ -4,10 +4,11 @@ use mcp_proxy_core::json::{Notification, Params, RawJson};
 use mcp_proxy_core::{Call, Error, ErrorKind, Method, ProtocolVersion, Reply};
 use serde::Deserialize;
 
+use super::DuplexPeer;
 use crate::client::{Hello, Peer};
 
 /// Says `initialize` and `notifications/initialized`.
-pub(super) async fn handshake(peer: &dyn Peer) -> Result<Hello, Error> {
+pub(super) async fn handshake(peer: &DuplexPeer) -> Result<Hello, Error> {
     let reply = peer.call(Call::new(Method::Initialize).with_params(opening())).await?;
     let hello = match reply {
         Reply::Result(result) => read(&result)?,
@@ -20,14 +21,14 @@ pub(super) async fn handshake(peer: &dyn Peer) -> Result<Hello, Error> {
         method: Method::Initialized,
         params: Params::absent(),
     };
-    peer.notify(initialized).await?;
+    peer.inner.link.notify(&initialized).await?;
     Ok(hello)
 }
 
 /// What we say of ourselves. No capabilities: those of a client are not ours to promise.
 fn opening() -> Params {
     let opening = serde_json::json!({
-        "protocolVersion": ProtocolVersion::LATEST.as_str(),
+        "protocolVersion": ProtocolVersion::LATEST_SESSION.as_str(),
         "capabilities": {},
         "clientInfo": { "name": "mcp-proxy", "version": env!("CARGO_PKG_VERSION") },
     });
@@ -45,7 +46,7 @@ fn read(result: &RawJson) -> Result<Hello, Error> {
         let message = "the backend's answer to `initialize` lacks a `protocolVersion`";
         Error::new(ErrorKind::ServerFault, message).caused_by(error)
     })?;
-    let Some(version) = ProtocolVersion::parse(&said.protocol_version) else {
+    let Some(version) = ProtocolVersion::parse_session(&said.protocol_version) else {
         let message = "the backend speaks no protocol revision that we know";
         return Err(Error::new(ErrorKind::ServerFault, message).caused_by(format!("{:?}", said.protocol_version)));
     };

@@ -220,8 +220,12 @@ impl Peer for DuplexPeer {
         Box::pin(call::call(self.inner.clone(), call))
     }
 
-    fn notify(&self, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async move { self.inner.link.notify(&notification).await })
+    fn notify(&self, _: SessionKey, _: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn watch(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn is_open(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use mcp_proxy_core::catalogue::Kind;
-use mcp_proxy_core::json::{Message, Params, RawJson};
+use mcp_proxy_core::json::{Message, Params};
 use mcp_proxy_core::{Asked, ClientHandle, ClientPort, Interim, Method, ProtocolVersion, Reply, Session};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
@@ -69,9 +69,8 @@ fn of_session(key: u64) -> (Call, Arc<Notes>) {
     call.client = ClientHandle::new(notes.clone());
     call.context.session = Some(Arc::new(Session {
         key: SessionKey(key),
-        version: ProtocolVersion::LATEST,
-        capabilities: RawJson::from_static("{}"),
-        client_info: None,
+        version: ProtocolVersion::LATEST_SESSION,
+        declared: mcp_proxy_core::Declared::nothing(),
     }));
     (call, notes)
 }

@@ -36,7 +36,7 @@ pub(super) async fn open(core: &Arc<Core>) -> Result<(Arc<Upstream>, Hello), Err
 async fn greet(core: &Arc<Core>) -> Result<(Arc<Upstream>, Hello), Error> {
     let params = Params::parse(format!(
         r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"mcp-proxy","version":"{}"}}}}"#,
-        ProtocolVersion::LATEST,
+        ProtocolVersion::LATEST_SESSION,
         env!("CARGO_PKG_VERSION")
     ))
     .map_err(|error| Error::new(ErrorKind::NotSent, "the handshake could not be written").caused_by(error))?;
@@ -71,7 +71,7 @@ async fn greet(core: &Arc<Core>) -> Result<(Arc<Upstream>, Hello), Error> {
 fn hello(result: &RawJson) -> Result<Hello, Error> {
     let said = result.get("protocolVersion");
     let said = said.as_ref().and_then(RawJson::string);
-    let Some(version) = said.as_deref().and_then(ProtocolVersion::parse) else {
+    let Some(version) = said.as_deref().and_then(ProtocolVersion::parse_session) else {
         return Err(Error::new(
             ErrorKind::ServerFault,
             "the backend speaks no protocol revision that this proxy speaks",

@@ -41,9 +41,9 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_proxy_core::Error;
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::RawJson;
+use mcp_proxy_core::{Downstream, Error};
 
 use self::core::Core;
 use self::events::Events;
@@ -81,7 +81,7 @@ impl HttpConnector {
 }
 
 impl Connector for HttpConnector {
-    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>> {
+    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
         Box::pin(async {
             let core = self.core.clone()?;
             core.prepare_tls().await?;

@@ -76,8 +76,12 @@ impl Peer for HttpPeer {
         Box::pin(async move { inner.call(call).await })
     }
 
-    fn notify(&self, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.inner.notify(notification))
+    fn notify(&self, _: SessionKey, _: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn watch(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn is_open(&self) -> bool {

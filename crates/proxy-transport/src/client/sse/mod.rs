@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use http::Uri;
-use mcp_proxy_core::{Error, ErrorKind};
+use mcp_proxy_core::{Downstream, Error, ErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use url::{Position, Url};
@@ -82,7 +82,7 @@ impl SseConnector {
 }
 
 impl Connector for SseConnector {
-    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>> {
+    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
         Box::pin(self.open())
     }
 }

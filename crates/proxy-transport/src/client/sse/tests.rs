@@ -94,13 +94,15 @@ async fn connected() -> (Connected, Backend, TcpStream) {
         );
         stream
     };
-    let (connected, stream) = tokio::join!(connector.connect(), script);
+    let (connected, stream) = tokio::join!(connector.connect(<dyn mcp_proxy_core::Downstream>::nobody()), script);
     (connected.unwrap(), backend, stream)
 }
 
 async fn refused(events: &str) -> Error {
     let (backend, connector) = Backend::new().await;
-    let (connected, _) = tokio::join!(connector.connect(), async { drop(backend.stream(events).await) });
+    let (connected, _) = tokio::join!(connector.connect(<dyn mcp_proxy_core::Downstream>::nobody()), async {
+        drop(backend.stream(events).await)
+    });
     connected.err().expect("no connection")
 }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use mcp_proxy_core::json::Notification;
-use mcp_proxy_core::{Call, CallFuture, Error, SessionKey};
+use mcp_proxy_core::{Call, CallFuture, Downstream, Error, SessionKey};
 use tokio_util::task::TaskTracker;
 
 use self::clients::Clients;
@@ -77,7 +77,7 @@ impl StdioConnector {
 }
 
 impl Connector for StdioConnector {
-    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>> {
+    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
         Box::pin(self.open())
     }
 }
@@ -104,8 +104,12 @@ impl Peer for StdioPeer {
         }
     }
 
-    fn notify(&self, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
-        self.process.peer.notify(notification)
+    fn notify(&self, _: SessionKey, _: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn watch(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn is_open(&self) -> bool {

@@ -15,7 +15,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use mcp_proxy_core::Error;
+use mcp_proxy_core::{Downstream, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
@@ -73,7 +73,7 @@ impl WebSocketConnector {
 }
 
 impl Connector for WebSocketConnector {
-    fn connect(&self) -> BoxFuture<'_, Result<Connected, Error>> {
+    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
         Box::pin(self.open())
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use super::Inner;
 use super::answer::Answer;
 use super::job::Job;
-use super::outbox::Outbox;
+use super::outbox::{self, Outbox};
 use super::running::Step;
 use super::session::Entry;
 
@@ -141,7 +141,7 @@ impl CallEvents {
 
     fn take(&mut self, step: Step) {
         match step {
-            Step::Event(event) => self.ready.push_back(event),
+            Step::Event(text) => self.ready.push_back(outbox::event(&text)),
             Step::Done(answer) => {
                 // Ended before its answer is on the wire, so that the client may use the id again at once.
                 self.job = None;
@@ -168,9 +168,9 @@ struct SessionEvents {
 impl SessionEvents {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match self.stream.poll_next(cx) {
-            Poll::Ready(event) => {
+            Poll::Ready(text) => {
                 self.silence.broken();
-                Poll::Ready(event)
+                Poll::Ready(text.map(|text| outbox::event(&text)))
             }
             Poll::Pending => self.silence.poll(cx).map(Some),
         }

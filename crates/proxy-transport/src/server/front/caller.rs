@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use mcp_proxy_core::{Context, ProtocolVersion, codes};
+use mcp_proxy_core::{Context, Declared, ProtocolVersion, codes};
 
 use super::Inner;
 use super::guard::single;
@@ -34,7 +34,7 @@ impl Caller {
         let asked = match single(headers, &PROTOCOL_VERSION) {
             Ok(None) => None,
             Ok(Some(value)) => {
-                let version = value.to_str().ok().and_then(ProtocolVersion::parse);
+                let version = value.to_str().ok().and_then(ProtocolVersion::parse_session);
                 Some(version.ok_or_else(|| bad("`MCP-Protocol-Version` names no revision that is served here"))?)
             }
             Err(_) => return Err(bad("more than one `MCP-Protocol-Version` header")),
@@ -60,8 +60,14 @@ impl Caller {
 
     /// What a call of this caller carries.
     pub(super) fn context(&self) -> Context {
+        let session = self.session.as_ref().map(|entry| entry.session.clone());
         Context {
-            session: self.session.as_ref().map(|entry| entry.session.clone()),
+            declared: match &session {
+                Some(session) => session.declared.clone(),
+                None => Declared::nothing(),
+            },
+            log_level: self.session.as_ref().and_then(|entry| entry.log_level()),
+            session,
             version: self.version,
             ..Context::default()
         }

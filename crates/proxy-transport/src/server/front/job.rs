@@ -2,8 +2,8 @@
 
 use std::task::{Context, Poll};
 
-use mcp_proxy_core::json::{Request, RequestId};
-use mcp_proxy_core::{Method, Reply, codes, json::RawJson};
+use mcp_proxy_core::json::{Request, RequestId, Slot};
+use mcp_proxy_core::{LogLevel, Method, Reply, codes, json::RawJson};
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -67,6 +67,12 @@ pub(super) fn begin(
         return Err((refusal, request.id));
     }
     let session = caller.session.clone();
+    if request.method == Method::SetLevel
+        && let Some(session) = &session
+        && let Some(level) = request.params.string(Slot::Level).as_deref().and_then(LogLevel::parse)
+    {
+        session.set_log_level(level);
+    }
     Running::start(front, session, request, interim, caller.context())
         .map(Begun::Later)
         .map_err(|(why, id)| {

@@ -10,6 +10,7 @@
 //! Generic over the request body, so that the same code serves our own listener and a foreign router.
 
 mod answer;
+mod ask;
 mod body;
 mod caller;
 mod calls;
@@ -21,6 +22,7 @@ mod job;
 mod open;
 mod outbox;
 mod post;
+mod questions;
 mod respond;
 mod running;
 mod session;
@@ -135,10 +137,18 @@ impl Front {
     /// Tells every session: each gets the message on exactly one of its open streams. A session without one gets
     /// nothing; a stream whose reader is too slow ends. A message that still waits there is not added again.
     pub fn broadcast(&self, message: &Notification) {
-        let event = outbox::event(message);
+        let text = outbox::text(message);
         for entry in self.0.sessions.all() {
-            entry.send(&event, true);
+            entry.send(&text, true);
         }
+    }
+
+    /// Tells one session, on exactly one of its open streams; false when there is none that takes it. A message that
+    /// still waits there is not added again.
+    pub fn tell(&self, to: SessionKey, message: &Notification) -> bool {
+        let all = self.0.sessions.all();
+        let found = all.iter().find(|entry| entry.session.key == to);
+        found.is_some_and(|entry| entry.send(&outbox::text(message), true))
     }
 
     /// The sessions of this moment, in no order.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
 use mcp_proxy_core::json::{RawJson, Request};
-use mcp_proxy_core::{ProtocolVersion, Reply, Session, codes};
+use mcp_proxy_core::{Declared, ProtocolVersion, Reply, Session, codes};
 
 use super::Inner;
 use super::body::FrontBody;
@@ -40,7 +40,7 @@ pub(super) fn open(front: &Arc<Inner>, headers: &HeaderMap, request: &Request, a
     }
     front.start_sweeping();
     front.app.session_opened(&session);
-    let result = welcome(session.version, &front.app.welcome());
+    let result = welcome(session.version, &front.app.welcome(session.version));
     let answer = super::answer::Answer::new(Some(&request.id), Ok(Reply::Result(result)));
     let mut response = answered(answer, accept);
     response.headers_mut().insert(SESSION_ID, entry.wire_id());
@@ -90,9 +90,11 @@ fn introduce(request: &Request) -> Result<Session, Refusal> {
     Ok(Session {
         key: Sessions::next_key(),
         // A revision we do not speak is answered with our newest, and the client decides.
-        version: ProtocolVersion::parse(&asked).unwrap_or(ProtocolVersion::LATEST),
-        capabilities: capabilities.detached(),
-        client_info: client_info.map(|info| info.detached()),
+        version: ProtocolVersion::parse_session(&asked).unwrap_or(ProtocolVersion::LATEST_SESSION),
+        declared: Arc::new(Declared::new(
+            capabilities.detached(),
+            client_info.map(|info| info.detached()),
+        )),
     })
 }
 

@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use mcp_proxy_core::json::Notification;
+use mcp_proxy_core::Method;
+use mcp_proxy_core::json::{Notification, Params, RawJson};
 
 use super::lock;
 
@@ -17,7 +18,7 @@ pub(super) const MAX_MESSAGES: usize = 1000;
 /// Most bytes of messages that wait for a slow reader.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// A bounded queue of rendered events with one reader.
+/// A bounded queue of messages, each one line of JSON, with one reader.
 #[derive(Debug)]
 pub(super) struct Outbox(Mutex<State>);
 
@@ -54,7 +55,7 @@ impl Outbox {
         lock(&self.0).open
     }
 
-    /// Appends an event. With `merge`, one that is waiting already is not added again.
+    /// Appends a message. With `merge`, one that is waiting already is not added again.
     pub(super) fn push(&self, event: Bytes, merge: bool) -> Push {
         let waker = {
             let mut state = lock(&self.0);
@@ -75,7 +76,7 @@ impl Outbox {
         Push::Taken
     }
 
-    /// The next event; `None` when the outbox is closed and empty. The task is woken for whatever comes next, also for
+    /// The next message; `None` when the outbox is closed and empty. The task is woken for whatever comes next, also for
     /// [`wake`](Self::wake).
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = lock(&self.0);
@@ -89,7 +90,7 @@ impl Outbox {
         if state.open { Poll::Pending } else { Poll::Ready(None) }
     }
 
-    /// The next event, if one is waiting.
+    /// The next message, if one is waiting.
     pub(super) fn pop(&self) -> Option<Bytes> {
         let mut state = lock(&self.0);
         let event = state.queue.pop_front()?;
@@ -110,23 +111,38 @@ impl Outbox {
     }
 }
 
-/// Writes a notification as one event of an event stream.
-pub(super) fn event(message: &Notification) -> Bytes {
+/// Writes a notification as one line of JSON.
+pub(super) fn text(message: &Notification) -> Bytes {
     let method = message.method.as_str();
-    let mut text = Vec::with_capacity(EVENT.len() + method.len() + message.params.len() + 48);
-    text.extend_from_slice(EVENT);
+    let mut text = Vec::with_capacity(method.len() + message.params.len() + 48);
     text.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#);
-    if serde_json::to_writer(&mut text, method).is_err() {
-        unreachable!("writing a string into memory cannot fail");
-    }
-    if !message.params.is_absent() {
+    finish(text, method, &message.params)
+}
+
+/// Writes a request of ours to the client as one line of JSON.
+pub(super) fn question(id: u64, method: &Method, params: &Params) -> Bytes {
+    let method = method.as_str();
+    let mut text = Vec::with_capacity(method.len() + params.len() + 64);
+    text.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    text.extend_from_slice(id.to_string().as_bytes());
+    text.extend_from_slice(br#","method":"#);
+    finish(text, method, params)
+}
+
+fn finish(mut text: Vec<u8>, method: &str, params: &Params) -> Bytes {
+    text.extend_from_slice(RawJson::encode(method).as_bytes());
+    if !params.is_absent() {
         text.extend_from_slice(br#","params":"#);
-        message.params.write(&mut text);
+        params.write(&mut text);
     }
     text.push(b'}');
-    flatten(&mut text[EVENT.len()..]);
-    text.extend_from_slice(b"\n\n");
+    flatten(&mut text);
     text.into()
+}
+
+/// A line of JSON as one event.
+pub(super) fn event(text: &[u8]) -> Bytes {
+    [EVENT, text, b"\n\n"].concat().into()
 }
 
 /// How each event begins.

@@ -14,16 +14,18 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use mcp_proxy_core::json::{Params, Request, RequestId};
+use mcp_proxy_core::json::{Params, Request, RequestId, Slot};
 use mcp_proxy_core::{
-    Asked, Call, CallFuture, ClientHandle, ClientPort, Error, ErrorKind, Interim, Method, Reply, RpcError, codes,
+    Asked, Call, CallFuture, ClientHandle, ClientPort, Declared, Error, ErrorKind, Interim, LogLevel, Method,
+    ProtocolVersion, Reply, RpcError, codes,
 };
 
 use super::answer::Answer;
 use super::calls::{CallTable, NotEntered};
-use super::outbox::{Outbox, Push, event};
+use super::outbox::{self, Outbox, Push};
+use super::questions::Questions;
 use super::session::Entry;
-use super::{Inner, lock};
+use super::{Inner, ask, lock};
 
 /// Most calls that go on without their client at a time, in the whole process; one more is cancelled instead.
 const MAX_ORPHANS: usize = 10_000;
@@ -48,6 +50,22 @@ pub(super) struct CallState {
     cause: AtomicU8,
     outbox: Outbox,
     front: Arc<Inner>,
+    audience: Audience,
+    /// What the client is and can do.
+    declared: Arc<Declared>,
+    version: ProtocolVersion,
+    /// The least log level that this request asked for; a session's own is kept with the session.
+    log_level: Option<LogLevel>,
+}
+
+/// The client of a call, as messages and questions that come in between must know it.
+pub(super) enum Audience {
+    /// A session: a question is a request on one of its streams.
+    Session(Arc<Entry>),
+    /// One request of the sessionless era: questions end its response, and the call waits for the next request.
+    Request(Questions),
+    /// A session-era call outside any session. Nothing could come back to it.
+    Stray,
 }
 
 impl CallState {
@@ -127,6 +145,29 @@ impl CallState {
         }
     }
 
+    /// Whether the client has asked to read this. Log messages have levels; anything else is wanted.
+    fn wants(&self, message: &Interim) -> bool {
+        if message.method != Method::LogMessage {
+            return true;
+        }
+        let level = message.params.string(Slot::Level);
+        let level = level.as_deref().and_then(LogLevel::parse);
+        match &self.audience {
+            // Before a session sets its level, what is sent is the backend's choice.
+            Audience::Session(entry) => match (entry.log_level(), level) {
+                (Some(least), Some(level)) => level >= least,
+                _ => true,
+            },
+            // A request that names no level gets no log (2026-07-28).
+            Audience::Request(_) => match (self.log_level, level) {
+                (Some(least), Some(level)) => level >= least,
+                (least, None) => least.is_some(),
+                (None, Some(_)) => false,
+            },
+            Audience::Stray => false,
+        }
+    }
+
     fn is_unfinished(&self) -> bool {
         lock(&self.future).is_some()
     }
@@ -134,10 +175,10 @@ impl CallState {
 
 impl ClientPort for CallState {
     fn notify(&self, message: Interim) -> bool {
-        if !self.outbox.is_open() {
+        if !self.outbox.is_open() || !self.wants(&message) {
             return false;
         }
-        match self.outbox.push(event(&message), false) {
+        match self.outbox.push(outbox::text(&message), false) {
             Push::Taken => true,
             Push::Closed => false,
             Push::Full => {
@@ -147,15 +188,36 @@ impl ClientPort for CallState {
         }
     }
 
-    fn ask(&self, method: Method, _: Params) -> Asked {
-        let message = format!("the client cannot be asked for `{method}`: the proxy does not relay questions");
-        Box::pin(std::future::ready(Err(Error::new(ErrorKind::Refused, message))))
+    fn ask(&self, method: Method, params: Params) -> Asked {
+        if let Err(missing) = self.declared.allows(self.version, &method, &params) {
+            if let Audience::Request(questions) = &self.audience {
+                questions.lacking(missing);
+                self.outbox.wake();
+            }
+            let undeclared = Reply::error(
+                codes::METHOD_NOT_FOUND,
+                "the client did not declare that it can be asked this",
+            );
+            return Box::pin(std::future::ready(Ok(undeclared)));
+        }
+        match &self.audience {
+            Audience::Session(entry) => ask::on_stream(entry, &self.outbox, method, params),
+            Audience::Request(questions) => {
+                let asked = questions.ask(method, params);
+                self.outbox.wake();
+                asked
+            }
+            Audience::Stray => {
+                let nobody = Error::new(ErrorKind::Cancelled, "the client cannot be asked outside a session");
+                Box::pin(std::future::ready(Err(nobody)))
+            }
+        }
     }
 }
 
 /// What a running call has to say next.
 pub(super) enum Step {
-    /// An interim message, as an event.
+    /// An interim message, as one line of JSON.
     Event(Bytes),
     /// The end: the answer, or `None` when the client has cancelled and expects none.
     Done(Option<Answer>),
@@ -185,6 +247,14 @@ impl Running {
             cause: AtomicU8::new(0),
             outbox: Outbox::new(interim),
             front: front.clone(),
+            audience: match &session {
+                Some(session) => Audience::Session(session.clone()),
+                None if context.version.is_sessionless() => Audience::Request(Questions),
+                None => Audience::Stray,
+            },
+            declared: context.declared.clone(),
+            version: context.version,
+            log_level: context.log_level,
         });
         if let Err(why) = table(front, session.as_ref()).enter(&call, session.is_some()) {
             return Err((why, call.id.clone()));

@@ -5,13 +5,13 @@
 //! longest goes first; one with an open stream or a running call last), or with the proxy.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use http::HeaderValue;
-use mcp_proxy_core::{Session, SessionKey};
+use mcp_proxy_core::{LogLevel, Session, SessionKey};
 use tokio::time::Instant;
 
 use super::calls::CallTable;
@@ -35,6 +35,8 @@ pub(super) struct Entry {
     /// When it was last used, in nanoseconds after [`Sessions::epoch`].
     used: AtomicU64,
     streams: Mutex<Streams>,
+    /// 0, or one more than the level that the client set.
+    log_level: AtomicU8,
 }
 
 #[derive(Default)]
@@ -75,11 +77,11 @@ impl Entry {
         }
     }
 
-    /// Sends an event on one stream: the newest that takes it. A stream whose reader is too slow ends here.
-    pub(super) fn send(&self, event: &bytes::Bytes, merge: bool) -> bool {
+    /// Sends a message on one stream: the newest that takes it. A stream whose reader is too slow ends here.
+    pub(super) fn send(&self, text: &bytes::Bytes, merge: bool) -> bool {
         let mut streams = lock(&self.streams);
         while let Some(stream) = streams.open.last() {
-            if stream.push(event.clone(), merge) == Push::Taken {
+            if stream.push(text.clone(), merge) == Push::Taken {
                 return true;
             }
             stream.close();
@@ -111,6 +113,17 @@ impl Entry {
     pub(super) fn end(&self, sessions: &Sessions) {
         self.touch(sessions);
         self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The least log level that the client wants to read; `None` before it has said.
+    pub(super) fn log_level(&self) -> Option<LogLevel> {
+        let level = self.log_level.load(Ordering::Relaxed).checked_sub(1)?;
+        LogLevel::ALL.get(usize::from(level)).copied()
+    }
+
+    /// Sets it.
+    pub(super) fn set_log_level(&self, level: LogLevel) {
+        self.log_level.store(level as u8 + 1, Ordering::Relaxed);
     }
 
     /// The value of `Mcp-Session-Id`.
@@ -186,6 +199,7 @@ impl Sessions {
             busy: AtomicU32::new(0),
             used: AtomicU64::new(self.now()),
             streams: Mutex::default(),
+            log_level: AtomicU8::new(0),
         });
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut evicted = Vec::new();

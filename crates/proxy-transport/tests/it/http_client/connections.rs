@@ -122,7 +122,8 @@ async fn nobody_at_the_port_is_an_error_without_addresses() {
     let url = format!("http://localhost:{port}/mcp");
     let options = mcp_proxy_transport::client::options::HttpOptions::new(url.parse().unwrap());
     let connector = mcp_proxy_transport::client::http::HttpConnector::new(options);
-    let connecting = mcp_proxy_transport::client::Connector::connect(&connector);
+    let connecting =
+        mcp_proxy_transport::client::Connector::connect(&connector, <dyn mcp_proxy_core::Downstream>::nobody());
     let Err(error) = soon(connecting).await else {
         panic!("connected to nobody")
     };

@@ -110,7 +110,12 @@ async fn a_backend_that_accepts_and_says_nothing_is_left_in_time() {
     let mut options = HttpOptions::new(fixture.url().parse().unwrap());
     options.idle_timeout = std::time::Duration::from_millis(100);
     let connector = HttpConnector::new(options);
-    let Err(error) = soon(mcp_proxy_transport::client::Connector::connect(&connector)).await else {
+    let Err(error) = soon(mcp_proxy_transport::client::Connector::connect(
+        &connector,
+        <dyn mcp_proxy_core::Downstream>::nobody(),
+    ))
+    .await
+    else {
         panic!("connected to a wall")
     };
     assert!(error.is_timeout(), "{error}");

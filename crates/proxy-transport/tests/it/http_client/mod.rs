@@ -13,7 +13,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mcp_proxy_core::json::{Params, RawJson};
+use mcp_proxy_core::json::Params;
 use mcp_proxy_core::{
     Asked, Call, ClientHandle, ClientPort, Context, Error, ErrorKind, Interim, Method, ProtocolVersion, Reply, Session,
     SessionKey,
@@ -31,7 +31,9 @@ fn options(script: &Script) -> HttpOptions {
 
 async fn connect(options: HttpOptions) -> (HttpConnector, Connected) {
     let connector = HttpConnector::new(options);
-    let connected = soon(connector.connect()).await.unwrap();
+    let connected = soon(connector.connect(<dyn mcp_proxy_core::Downstream>::nobody()))
+        .await
+        .unwrap();
     (connector, connected)
 }
 
@@ -52,9 +54,8 @@ fn call() -> Call {
 fn of_session(mut call: Call, key: u64) -> Call {
     let session = Session {
         key: SessionKey(key),
-        version: ProtocolVersion::LATEST,
-        capabilities: RawJson::from_static("{}"),
-        client_info: None,
+        version: ProtocolVersion::LATEST_SESSION,
+        declared: mcp_proxy_core::Declared::nothing(),
     };
     call.context = Context {
         session: Some(Arc::new(session)),

@@ -234,9 +234,12 @@ async fn connecting_again_leaves_clients_sessions_alone() {
     let script = numbered(result).await;
     let (connector, first) = connect(options(&script)).await;
     run(&first, of_session(call(), 1)).await.unwrap();
-    let second = soon(mcp_proxy_transport::client::Connector::connect(&connector))
-        .await
-        .unwrap();
+    let second = soon(mcp_proxy_transport::client::Connector::connect(
+        &connector,
+        <dyn mcp_proxy_core::Downstream>::nobody(),
+    ))
+    .await
+    .unwrap();
     soon(first.peer.close()).await;
     run(&second, of_session(call(), 1)).await.unwrap();
     assert_eq!(sessions_of_calls(&script), ["s1", "s1"]);
@@ -259,7 +262,12 @@ async fn unusable_handshakes_are_refused() {
         })
         .await;
         let connector = mcp_proxy_transport::client::http::HttpConnector::new(options(&script));
-        let Err(error) = soon(mcp_proxy_transport::client::Connector::connect(&connector)).await else {
+        let Err(error) = soon(mcp_proxy_transport::client::Connector::connect(
+            &connector,
+            <dyn mcp_proxy_core::Downstream>::nobody(),
+        ))
+        .await
+        else {
             panic!("connected in spite of {headers:?} {body}")
         };
         assert_eq!(error.kind(), ErrorKind::ServerFault, "{error}");

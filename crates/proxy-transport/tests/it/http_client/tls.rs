@@ -139,7 +139,7 @@ async fn certificates_are_checked_and_shown() {
     ];
     for (host, tls, what) in refused {
         let connector = HttpConnector::new(options(host, tls));
-        let Err(error) = soon(connector.connect()).await else {
+        let Err(error) = soon(connector.connect(<dyn mcp_proxy_core::Downstream>::nobody())).await else {
             panic!("connected in spite of {what}")
         };
         assert_eq!(error.kind(), ErrorKind::NotSent, "{what}: {error}");
@@ -150,7 +150,11 @@ async fn certificates_are_checked_and_shown() {
     };
     // TLS 1.3 lets a client speak before its missing certificate is refused.
     let connector = HttpConnector::new(options("localhost", anonymous));
-    assert!(soon(connector.connect()).await.is_err());
+    assert!(
+        soon(connector.connect(<dyn mcp_proxy_core::Downstream>::nobody()))
+            .await
+            .is_err()
+    );
 }
 
 /// Both transports that begin as HTTP take the same way, so one of them shows it.
@@ -192,7 +196,7 @@ async fn a_websocket_is_opened_over_tls() {
     });
     let mut options = HttpOptions::new(format!("wss://localhost:{port}/mcp").parse().unwrap());
     let stranger = WebSocketConnector::new("test", options.clone());
-    let Err(error) = soon(stranger.connect()).await else {
+    let Err(error) = soon(stranger.connect(<dyn mcp_proxy_core::Downstream>::nobody())).await else {
         panic!("connected in spite of an unknown authority")
     };
     assert_eq!(error.kind(), ErrorKind::NotSent, "{error}");
@@ -201,7 +205,9 @@ async fn a_websocket_is_opened_over_tls() {
         cert: authority.file("client.pem"),
         key: authority.file("client.key"),
     };
-    let connected = soon(WebSocketConnector::new("test", options).connect()).await.unwrap();
+    let connected = soon(WebSocketConnector::new("test", options).connect(<dyn mcp_proxy_core::Downstream>::nobody()))
+        .await
+        .unwrap();
     assert_eq!(connected.hello.version.as_str(), "2025-11-25");
     soon(connected.peer.close()).await;
 }

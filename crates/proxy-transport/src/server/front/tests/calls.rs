@@ -245,7 +245,7 @@ async fn errors_of_calls_are_answers() {
     let world = world();
     let session = world.open().await;
     world.call(&session, "1", "fail").await.refused(200, -32602);
-    world.call(&session, "1", "ask").await.refused(200, -31002);
+    world.call(&session, "1", "ask").await.refused(200, -32601);
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}"#;
     world
         .post(&[("mcp-session-id", &session)], body)

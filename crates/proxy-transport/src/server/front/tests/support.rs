@@ -79,7 +79,11 @@ impl App for Fake {
         }))
     }
 
-    fn welcome(&self) -> Welcome {
+    fn tool(&self, _: &str) -> Option<Arc<mcp_proxy_core::catalogue::Item>> {
+        None
+    }
+
+    fn welcome(&self, _: mcp_proxy_core::ProtocolVersion) -> Welcome {
         Welcome {
             capabilities: RawJson::from_static(r#"{"tools":{"listChanged":true}}"#),
             server_info: RawJson::from_static(r#"{"name":"fake","version":"1"}"#),
