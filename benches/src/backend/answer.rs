@@ -18,6 +18,8 @@ pub(crate) struct Answers {
     filler: Bytes,
     tools: Bytes,
     sessions: Option<AtomicU64>,
+    /// Whether results are those of the sessionless era.
+    sessionless: bool,
 }
 
 /// What to send back for one message.
@@ -35,12 +37,14 @@ pub(crate) enum Answer {
 }
 
 impl Answers {
-    /// Prepares a server that lists `tools` tools and, if `sessions`, issues session ids.
-    pub(crate) fn new(tools: usize, sessions: bool) -> Self {
+    /// Prepares a server that lists `tools` tools and, if `sessions`, issues session ids, or, if `sessionless`, speaks
+    /// 2026-07-28 and nothing else.
+    pub(crate) fn new(tools: usize, sessions: bool, sessionless: bool) -> Self {
         Self {
             filler: FILLER.bytes().cycle().take(LARGEST_TEXT + FILLER.len()).collect(),
             tools: Bytes::from(tool_list(tools)),
             sessions: sessions.then(AtomicU64::default),
+            sessionless,
         }
     }
 
@@ -69,8 +73,17 @@ impl Answers {
         let mut session = None;
         let pieces = match request.method {
             "tools/call" => self.echo(id, &params),
+            "tools/list" if self.sessionless => [
+                head(
+                    id,
+                    "{\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"public\",\"tools\":[",
+                ),
+                self.tools.clone(),
+                Bytes::from_static(b"]}}"),
+            ],
+            "server/discover" if self.sessionless => whole(id, &format!("{{{DISCOVERED},{SERVER}}}")),
             "tools/list" => [head(id, "{\"tools\":["), self.tools.clone(), Bytes::from_static(b"]}}")],
-            "initialize" => {
+            "initialize" if !self.sessionless => {
                 session = self.sessions.as_ref().map(|issued| {
                     let number = issued.fetch_add(1, Ordering::Relaxed);
                     format!("{SESSION_PREFIX}{number:016x}")
@@ -109,7 +122,11 @@ impl Answers {
             Vec::with_capacity(96 + id.len() + marker.len() + if rest < SMALL { rest + TAIL.len() } else { 0 });
         head.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
         head.extend_from_slice(id.as_bytes());
-        head.extend_from_slice(b",\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"");
+        head.extend_from_slice(b",\"result\":{");
+        if self.sessionless {
+            head.extend_from_slice(b"\"resultType\":\"complete\",");
+        }
+        head.extend_from_slice(b"\"content\":[{\"type\":\"text\",\"text\":\"");
         head.extend_from_slice(marker.as_bytes());
         if rest < SMALL {
             head.extend_from_slice(&filler);
@@ -176,6 +193,8 @@ struct Arguments<'a> {
 const SMALL: usize = 16 << 10;
 const SESSION_PREFIX: &str = "bench-";
 const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+const DISCOVERED: &str =
+    r#""resultType":"complete","ttlMs":0,"cacheScope":"public","supportedVersions":["2026-07-28"]"#;
 const SERVER: &str =
     r#""capabilities":{"tools":{"listChanged":false}},"serverInfo":{"name":"mcp-proxy-bench","version":"0"}"#;
 /// One line of prose with the escape that ends a line: JSON scanners meet escapes in real texts too.
@@ -196,7 +215,7 @@ mod tests {
 
     #[test]
     fn every_length_is_valid_json_and_exact() {
-        let answers = Answers::new(1, false);
+        let answers = Answers::new(1, false, false);
         for bytes in (0..700).chain([SMALL + 15, SMALL + 16, 200_000]) {
             let params = json!({"name": "echo", "arguments": {"bytes": bytes, "marker": "m0001.0000000001"}});
             let message = json!({"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": params});
@@ -212,14 +231,14 @@ mod tests {
 
     #[test]
     fn lists_as_many_tools_as_asked() {
-        let answers = Answers::new(1_000, false);
+        let answers = Answers::new(1_000, false, false);
         let list = ask(&answers, &json!({"id": 1, "method": "tools/list"})).expect("a reply");
         assert_eq!(list["result"]["tools"].as_array().map(Vec::len), Some(1_000));
     }
 
     #[test]
     fn notifications_get_nothing_and_unknown_methods_an_error() {
-        let answers = Answers::new(1, true);
+        let answers = Answers::new(1, true, false);
         assert!(ask(&answers, &json!({"method": "notifications/initialized"})).is_none());
         let reply = ask(&answers, &json!({"id": 2, "method": "no/such"})).expect("a reply");
         assert_eq!(reply["error"]["code"], -32601);

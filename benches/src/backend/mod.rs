@@ -30,6 +30,9 @@ pub(crate) struct BackendArguments {
     /// Issue an `Mcp-Session-Id`, and insist on it.
     #[arg(long)]
     sessions: bool,
+    /// Speak 2026-07-28, the revision without sessions, and nothing else.
+    #[arg(long, conflicts_with = "sessions")]
+    sessionless: bool,
     /// How many tools to list, `echo` included.
     #[arg(long, default_value_t = 1)]
     tools: usize,
@@ -46,7 +49,7 @@ pub(crate) struct BackendArguments {
 /// # Errors
 /// When the port cannot be bound, or stdout is gone.
 pub(crate) fn main(arguments: &BackendArguments) -> anyhow::Result<()> {
-    let answers = answer::Answers::new(arguments.tools, arguments.sessions);
+    let answers = answer::Answers::new(arguments.tools, arguments.sessions, arguments.sessionless);
     if arguments.stdio {
         stdio::serve(&answers)
     } else {

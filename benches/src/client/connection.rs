@@ -18,7 +18,7 @@ pub(crate) struct Connection {
     body: Vec<u8>,
     /// Lines that stand in every request: host, content type, accept.
     lines: String,
-    /// Lines of the session.
+    /// Lines of the protocol: revision, session, what is asked.
     session_lines: String,
     out: Vec<u8>,
 }
@@ -61,13 +61,11 @@ impl Connection {
         })
     }
 
-    /// Makes all later requests belong to a session, or to none.
-    pub(crate) fn set_session(&mut self, version: Option<&str>, id: Option<&str>) {
+    /// Sets the headers of the protocol for all later requests.
+    pub(crate) fn set_headers(&mut self, headers: &[(&str, &str)]) {
         self.session_lines.clear();
-        for (name, value) in [("MCP-Protocol-Version", version), ("Mcp-Session-Id", id)] {
-            if let Some(value) = value {
-                self.session_lines.push_str(&format!("{name}: {value}\r\n"));
-            }
+        for (name, value) in headers {
+            self.session_lines.push_str(&format!("{name}: {value}\r\n"));
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::check::check;
 use super::request::{Ask, Request};
-use super::{Connection, Endpoint, session};
+use super::{Connection, Endpoint, Manner, session};
 
 /// How to load.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +74,10 @@ pub(crate) async fn load<M>(
         .run_until(async {
             let mut connections = JoinSet::new();
             for number in 0..plan.connections {
-                let connection = timeout(LONGEST_CALL, session::open(endpoint))
+                let connection = timeout(LONGEST_CALL, session::open(endpoint, ask))
                     .await
                     .context("no session in time")??;
-                connections.spawn_local(ask_and_check(connection, number, Rc::clone(&shared)));
+                connections.spawn_local(ask_and_check(connection, number, endpoint.manner, Rc::clone(&shared)));
             }
             undisturbed(&mut connections, plan.warm_up).await?;
             let (first, before, start) = (shared.calls.get(), meter()?, Instant::now());
@@ -115,8 +115,13 @@ async fn undisturbed(connections: &mut JoinSet<anyhow::Result<()>>, period: Dura
     }
 }
 
-async fn ask_and_check(mut connection: Connection, number: usize, shared: Rc<Shared>) -> anyhow::Result<()> {
-    let mut request = Request::default();
+async fn ask_and_check(
+    mut connection: Connection,
+    number: usize,
+    manner: Manner,
+    shared: Rc<Shared>,
+) -> anyhow::Result<()> {
+    let mut request = Request::new(manner);
     while !shared.ended.get() {
         request.next(&shared.ask, number);
         let start = Instant::now();

@@ -24,6 +24,17 @@ pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     /// Path of the request line.
     pub(crate) path: String,
-    /// Whether to open an MCP session first.
-    pub(crate) session: bool,
+    /// How it is spoken to.
+    pub(crate) manner: Manner,
+}
+
+/// How a client speaks to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// As the session era does, but without asking for a session: for servers that need none.
+    Bare,
+    /// It opens a session first.
+    Session,
+    /// As the sessionless era (2026-07-28) does: every request is complete in itself.
+    Sessionless,
 }

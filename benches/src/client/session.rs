@@ -4,16 +4,19 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::request::{Ask, Request};
-use super::{Connection, Endpoint};
+use super::{Connection, Endpoint, Manner};
 
-/// Connects and, if the endpoint wants one, opens a session of the newest session-era revision.
+/// Connects and, if the endpoint wants one, opens a session of the newest session-era revision; for one of the
+/// sessionless era, sets the headers that repeat what `ask` says in its body.
 ///
 /// # Errors
 /// When the endpoint refuses the connection, `initialize` or `notifications/initialized`.
-pub(crate) async fn open(endpoint: &Endpoint) -> anyhow::Result<Connection> {
+pub(crate) async fn open(endpoint: &Endpoint, ask: &Ask) -> anyhow::Result<Connection> {
     let mut connection = Connection::open(endpoint.address).await?;
-    if endpoint.session {
-        start_session(&mut connection, &endpoint.path).await?;
+    match endpoint.manner {
+        Manner::Bare => {}
+        Manner::Session => drop(start_session(&mut connection, &endpoint.path).await?),
+        Manner::Sessionless => connection.set_headers(&ask.headers()),
     }
     Ok(connection)
 }
@@ -23,7 +26,7 @@ pub(crate) async fn open(endpoint: &Endpoint) -> anyhow::Result<Connection> {
 /// # Errors
 /// When `initialize` or `notifications/initialized` is refused.
 pub(super) async fn start_session(connection: &mut Connection, path: &str) -> anyhow::Result<Option<String>> {
-    connection.set_session(None, None);
+    connection.set_headers(&[]);
     let (head, body) = connection.exchange("POST", path, INITIALIZE.as_bytes()).await?;
     let text = String::from_utf8_lossy(body);
     ensure!(
@@ -32,7 +35,9 @@ pub(super) async fn start_session(connection: &mut Connection, path: &str) -> an
         head.status
     );
     let id = head.session;
-    connection.set_session(Some(VERSION), id.as_deref());
+    let mut headers = vec![("MCP-Protocol-Version", VERSION)];
+    headers.extend(id.as_deref().map(|id| ("Mcp-Session-Id", id)));
+    connection.set_headers(&headers);
     let (head, body) = connection.exchange("POST", path, INITIALIZED.as_bytes()).await?;
     ensure!(
         head.status == 202,
@@ -48,9 +53,10 @@ pub(super) async fn start_session(connection: &mut Connection, path: &str) -> an
 /// # Errors
 /// When the answer is no list, or not the whole list in one page.
 pub(crate) async fn read_list(endpoint: &Endpoint) -> anyhow::Result<(Vec<u8>, usize)> {
-    let mut connection = open(endpoint).await?;
-    let mut request = Request::default();
-    request.next(&Ask::List { bytes: 0 }, 0);
+    let ask = Ask::List { bytes: 0 };
+    let mut connection = open(endpoint, &ask).await?;
+    let mut request = Request::new(endpoint.manner);
+    request.next(&ask, 0);
     let (head, body) = connection
         .exchange("POST", &endpoint.path, request.text.as_bytes())
         .await?;

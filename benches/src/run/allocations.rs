@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::RunArguments;
 use super::subject::{Behind, Workshop};
+use crate::client::Manner;
 use crate::client::load::{LoadPlan, load};
 
 /// What one call allocates.
@@ -29,7 +30,7 @@ pub(crate) async fn count(arguments: &RunArguments, workshop: &Workshop) -> anyh
     let program = workshop
         .counting_proxy()
         .context("mcp-proxy-bench-allocations is not beside the bench; `cargo xtask bench` builds both")?;
-    let backend = workshop.backend(1, false).await?;
+    let backend = workshop.backend(1, Manner::Bare).await?;
     let behind = Behind::Http(&backend.endpoint);
     let proxy = workshop
         .proxy_program(&program, &workshop.places.subject, Some(1), behind, 1)

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::RunArguments;
 use super::subject::{Behind, Workshop};
+use crate::client::Manner;
 use crate::client::idle;
 use crate::client::load::{LoadPlan, load};
 use crate::machine::account::{Memory, memory, processor_time};
@@ -34,7 +35,7 @@ pub(crate) struct Weights {
 pub(crate) async fn weigh(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Weights> {
     let count = arguments.sessions.clamp(100, 9_000);
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(1, false).await?;
+    let backend = workshop.backend(1, Manner::Bare).await?;
     let start = || workshop.proxy(cores, Some(1), Behind::Http(&backend.endpoint), 1);
 
     eprintln!("memory: {count} idle sessions");

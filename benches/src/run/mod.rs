@@ -68,6 +68,8 @@ pub(crate) enum Section {
     Default,
     /// `tools/call` to a backend that issues session ids.
     Sessions,
+    /// `tools/call` of the sessionless era.
+    Sessionless,
     /// `tools/list` of 1,000 tools.
     List,
     /// `tools/call` to a stdio backend.
@@ -81,7 +83,7 @@ pub(crate) enum Section {
 impl RunArguments {
     fn wants(&self, section: Section) -> bool {
         match self.only.as_slice() {
-            [] => !(self.quick && matches!(section, Section::Default | Section::Sessions)),
+            [] => !(self.quick && matches!(section, Section::Default | Section::Sessions | Section::Sessionless)),
             only => only.contains(&section),
         }
     }
@@ -141,6 +143,7 @@ async fn measure(arguments: &RunArguments, places: Places) -> anyhow::Result<()>
                 .rows
                 .extend(sections::default_workers(arguments, &workshop).await?),
             Section::Sessions => report.rows.extend(sections::sessions(arguments, &workshop).await?),
+            Section::Sessionless => report.rows.extend(sections::sessionless(arguments, &workshop).await?),
             Section::List => report.rows.extend(sections::list(arguments, &workshop).await?),
             Section::Stdio => report.rows.extend(sections::stdio(arguments, &workshop).await?),
             Section::Allocations => report.allocations = allocations::count(arguments, &workshop).await?,

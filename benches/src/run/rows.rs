@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::RunArguments;
 use super::subject::Running;
 use crate::client::load::{LoadPlan, load};
-use crate::client::{Ask, Endpoint};
+use crate::client::{Ask, Endpoint, Manner};
 use crate::machine::account;
 
 /// One side of a pair.
@@ -73,6 +73,12 @@ impl Side {
             ask,
             pid: running.pid,
         }
+    }
+
+    /// The same, spoken to in another manner.
+    pub(crate) fn spoken_to(mut self, manner: Manner) -> Self {
+        self.endpoint.manner = manner;
+        self
     }
 
     /// The same at another path.

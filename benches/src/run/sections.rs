@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::RunArguments;
 use super::rows::{Pair, Row, Side, measure};
 use super::subject::{Behind, Running, Workshop};
-use crate::client::{Ask, read_list};
+use crate::client::{Ask, Manner, read_list};
 
 /// `tools/call` with one worker thread on a core of its own; the backend alone is measured too, to show that it does
 /// not get in the way.
@@ -14,7 +14,7 @@ use crate::client::{Ask, read_list};
 /// When something does not start or a load fails.
 pub(crate) async fn calls(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(1, false).await?;
+    let backend = workshop.backend(1, Manner::Bare).await?;
     let nginx = workshop.nginx(cores, &backend.endpoint, b"").await?;
     let proxy = match workshop.has_proxy() {
         true => Some(
@@ -52,7 +52,7 @@ pub(crate) async fn calls(arguments: &RunArguments, workshop: &Workshop) -> anyh
 /// # Errors
 /// When something does not start or a load fails.
 pub(crate) async fn default_workers(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
-    let backend = workshop.backend(1, false).await?;
+    let backend = workshop.backend(1, Manner::Bare).await?;
     let cores = workshop.places.all();
     let nginx = workshop.nginx(&cores, &backend.endpoint, b"").await?;
     let proxy = workshop.proxy(&cores, None, Behind::Http(&backend.endpoint), 1).await?;
@@ -77,7 +77,7 @@ pub(crate) async fn default_workers(arguments: &RunArguments, workshop: &Worksho
 /// When something does not start or a load fails.
 pub(crate) async fn sessions(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(1, true).await?;
+    let backend = workshop.backend(1, Manner::Session).await?;
     let nginx = workshop.nginx(cores, &backend.endpoint, b"").await?;
     let proxy = workshop
         .proxy(cores, Some(1), Behind::Http(&backend.endpoint), 1)
@@ -94,6 +94,46 @@ pub(crate) async fn sessions(arguments: &RunArguments, workshop: &Workshop) -> a
     Ok(rows)
 }
 
+/// `tools/call` of the sessionless era: to a backend of that era, and over the bridge in both directions.
+///
+/// nginx carries the sessionless call unchanged, and stands beside the bridges as the same measure.
+///
+/// # Errors
+/// When something does not start or a load fails.
+pub(crate) async fn sessionless(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
+    let cores = &workshop.places.subject;
+    let mut rows = Vec::new();
+    for (era, name) in [(Manner::Sessionless, "sessionless"), (Manner::Session, "session-era")] {
+        let backend = workshop.backend(1, era).await?;
+        let nginx = workshop.nginx(cores, &backend.endpoint, b"").await?;
+        let proxy = workshop
+            .proxy(cores, Some(1), Behind::Http(&backend.endpoint), 1)
+            .await?;
+        let pair = |client: Manner, whose: &str, connections: usize, bytes: usize| Pair {
+            name: format!("call, {}, {whose} client, {name} backend", size(bytes)),
+            connections,
+            contract: None,
+            baseline: nginx.as_ref().map(|nginx| Side::new(nginx, nginx.call(bytes))),
+            subject: Some(Side::new(&proxy, proxy.call(bytes)).spoken_to(client)),
+        };
+        let mut pairs = vec![
+            pair(Manner::Sessionless, "sessionless", 8, 64),
+            pair(Manner::Sessionless, "sessionless", 32, 64),
+            pair(Manner::Sessionless, "sessionless", 32, 10_000),
+            pair(Manner::Sessionless, "sessionless", 32, 200_000),
+        ];
+        if era == Manner::Sessionless {
+            pairs.push(pair(Manner::Session, "session-era", 32, 64));
+            pairs.push(pair(Manner::Session, "session-era", 32, 200_000));
+        } else {
+            pairs.truncate(2);
+        }
+        rows.extend(measure(arguments, pairs).await?);
+        stop([Some(proxy), nginx, Some(backend)]).await;
+    }
+    Ok(rows)
+}
+
 /// `tools/list` of 1,000 tools, next to nginx serving the same bytes from a file that it keeps open.
 ///
 /// Two ways: through nginx's memory, as any program must that puts an answer together, which is what the contract is
@@ -103,7 +143,7 @@ pub(crate) async fn sessions(arguments: &RunArguments, workshop: &Workshop) -> a
 /// When something does not start or a load fails.
 pub(crate) async fn list(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(LISTED, false).await?;
+    let backend = workshop.backend(LISTED, Manner::Bare).await?;
     let proxy = workshop
         .proxy(cores, Some(1), Behind::Http(&backend.endpoint), LISTED)
         .await?;
@@ -134,7 +174,7 @@ pub(crate) async fn list(arguments: &RunArguments, workshop: &Workshop) -> anyho
 /// When something does not start or a load fails, and above all when a call hangs.
 pub(crate) async fn stdio(arguments: &RunArguments, workshop: &Workshop) -> anyhow::Result<Vec<Row>> {
     let cores = &workshop.places.subject;
-    let backend = workshop.backend(1, false).await?;
+    let backend = workshop.backend(1, Manner::Bare).await?;
     let nginx = workshop.nginx(cores, &backend.endpoint, b"").await?;
     let proxy = workshop
         .proxy(cores, Some(1), Behind::Stdio, 1)

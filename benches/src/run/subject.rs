@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::RunArguments;
-use crate::client::{Ask, Endpoint, read_list};
+use crate::client::{Ask, Endpoint, Manner, read_list};
 use crate::machine::account;
 use crate::machine::child::{Program, launch_arguments};
 use crate::machine::place::Places;
@@ -95,11 +95,11 @@ impl Workshop {
         self.nginx.as_ref().map(|(_, version)| version.as_str())
     }
 
-    /// Starts the lean backend, which lists `tools` tools and issues session ids if `sessions`.
+    /// Starts the lean backend, which lists `tools` tools and is spoken to in this manner.
     ///
     /// # Errors
     /// When it does not start.
-    pub(crate) async fn backend(&self, tools: usize, sessions: bool) -> anyhow::Result<Running> {
+    pub(crate) async fn backend(&self, tools: usize, manner: Manner) -> anyhow::Result<Running> {
         let file = self.folder.path().join("backend.address");
         // A file of an earlier backend would be taken for this one's.
         let _ = std::fs::remove_file(&file);
@@ -112,7 +112,12 @@ impl Workshop {
             tools.as_ref(),
         ];
         let command = command.into_iter().chain(["--address-file".as_ref(), file.as_os_str()]);
-        let command = command.chain(sessions.then_some("--sessions".as_ref()));
+        let manner_argument = match manner {
+            Manner::Bare => None,
+            Manner::Session => Some("--sessions".as_ref()),
+            Manner::Sessionless => Some("--sessionless".as_ref()),
+        };
+        let command = command.chain(manner_argument);
         let mut program = Program::start("backend", false, self.folder.path(), &self.places.load, &[], command)?;
         let address = program
             .wait_for("an address", START, async || {
@@ -122,7 +127,7 @@ impl Workshop {
         let endpoint = Endpoint {
             address,
             path: "/mcp".to_owned(),
-            session: sessions,
+            manner,
         };
         Ok(Running {
             pid: program.pid()?,
@@ -231,7 +236,7 @@ impl Workshop {
         let endpoint = Endpoint {
             address,
             path: "/mcp".to_owned(),
-            session: true,
+            manner: Manner::Session,
         };
         program
             .wait_for("list of the backend's tools", START, async || {
