@@ -89,12 +89,13 @@ fn excerpt(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Manner;
 
     fn request() -> Request {
         Request {
-            text: String::new(),
             id: 7,
             marker: "m0001.7".to_owned(),
+            ..Request::new(Manner::Bare)
         }
     }
 

@@ -40,7 +40,7 @@ impl Ask {
 #[derive(Debug)]
 pub(crate) struct Request {
     /// `_meta` of every request, with a comma before it.
-    meta: &'static str,
+    pub(super) meta: &'static str,
     /// The JSON-RPC message.
     pub(crate) text: String,
     /// Its id.
