@@ -44,6 +44,10 @@ pub struct SessionOptions {
     pub required: bool,
     /// How long a call may go on after its client has disconnected.
     pub resume: Duration,
+    /// How long a call of a sessionless client waits for the answer to what its backend has asked.
+    pub suspend: Duration,
+    /// Most calls that wait so at a time, in the whole process.
+    pub max_suspended: usize,
 }
 
 impl Default for SessionOptions {
@@ -53,6 +57,8 @@ impl Default for SessionOptions {
             max: 10_000,
             required: true,
             resume: Duration::from_secs(10),
+            suspend: Duration::from_secs(600),
+            max_suspended: 1000,
         }
     }
 }

@@ -119,6 +119,13 @@ pub struct SessionSection {
     pub required: bool,
     /// How long a call goes on after its client has disconnected, in seconds.
     pub resume_seconds: u64,
+    /// How long a call of a client without sessions (2026-07-28) waits for the answer to what its backend has asked, in
+    /// seconds.
+    #[schemars(range(min = 1))]
+    pub suspend_seconds: u64,
+    /// Most calls that wait for such an answer at a time. Beyond it a backend is told that its question cannot be asked.
+    /// 0 lets none wait.
+    pub max_suspended: usize,
 }
 
 impl Default for SessionSection {
@@ -128,6 +135,8 @@ impl Default for SessionSection {
             max: 10_000,
             required: true,
             resume_seconds: 10,
+            suspend_seconds: 600,
+            max_suspended: 1000,
         }
     }
 }

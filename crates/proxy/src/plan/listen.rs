@@ -171,6 +171,8 @@ fn plan_session(judge: &mut Judge<'_>, session: &SessionSection) -> SessionOptio
         max: session.max,
         required: session.required,
         resume: Duration::from_secs(session.resume_seconds),
+        suspend: seconds(judge, "proxy.session.suspend_seconds", session.suspend_seconds),
+        max_suspended: session.max_suspended,
     }
 }
 

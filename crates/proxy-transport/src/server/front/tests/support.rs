@@ -185,6 +185,7 @@ pub(super) fn with(change: impl FnOnce(&mut FrontOptions)) -> World {
             max: 100,
             required: true,
             resume: Duration::from_secs(10),
+            ..SessionOptions::default()
         },
         ..FrontOptions::default()
     };
