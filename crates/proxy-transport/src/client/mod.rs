@@ -15,6 +15,8 @@ pub mod backend;
 pub mod duplex;
 pub mod http;
 pub mod options;
+#[allow(dead_code, reason = "the peers take it up one after the other")]
+mod questions;
 pub mod sse;
 pub mod stdio;
 #[cfg(feature = "websocket")]
