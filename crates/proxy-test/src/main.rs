@@ -48,6 +48,7 @@ struct Arguments {
 enum Transport {
     Stdio,
     Http,
+    Ws,
 }
 
 #[tokio::main]
@@ -86,7 +87,10 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     };
     match arguments.transport {
         Transport::Stdio => builder.serve_pipes(tokio::io::stdin(), tokio::io::stdout()).await?,
-        Transport::Http => {
+        Transport::Http | Transport::Ws => {
+            if matches!(arguments.transport, Transport::Ws) {
+                builder = builder.web_socket();
+            }
             let mut fixture = builder.start().await?;
             let mut stdout = std::io::stdout().lock();
             writeln!(stdout, "listening {}", fixture.url())?;

@@ -1,4 +1,4 @@
-//! The fixture itself, seen from outside: over HTTP, over stdio, and with every fault on.
+//! The fixture itself, seen from outside: over HTTP, over stdio, over WebSocket, and with every fault on.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and says where")]
 
@@ -10,3 +10,5 @@ mod interaction;
 mod program;
 mod session;
 mod sessionless;
+mod tasks;
+mod websocket;

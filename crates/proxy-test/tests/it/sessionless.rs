@@ -25,7 +25,11 @@ pub(crate) async fn request(client: &mut Client, method: &str, params: Value) ->
     client.set("mcp-protocol-version", VERSION);
     client.set("mcp-method", method);
     client.unset("mcp-name");
-    if let Some(name) = params.get("name").or(params.get("uri")).and_then(Value::as_str) {
+    if let Some(name) = ["name", "uri", "taskId"]
+        .iter()
+        .find_map(|member| params.get(*member))
+        .and_then(Value::as_str)
+    {
         client.set("mcp-name", name);
     }
     client.request(method, params).await
