@@ -35,8 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
-use mcp_proxy_core::json::Notification;
-use mcp_proxy_core::{Session, SessionKey, codes};
+use mcp_proxy_core::json::{Notification, Params};
+use mcp_proxy_core::{Asked, Session, SessionKey, codes};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,6 +73,8 @@ struct Inner {
     running: AtomicUsize,
     orphans: AtomicUsize,
     dropped: AtomicU64,
+    /// Answers of clients that nobody waits for.
+    unwanted: AtomicU64,
     /// Told when the last running call has ended.
     idle: Notify,
 }
@@ -93,6 +95,7 @@ impl Front {
             running: AtomicUsize::new(0),
             orphans: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
+            unwanted: AtomicU64::new(0),
             idle: Notify::new(),
         }))
     }
@@ -146,9 +149,18 @@ impl Front {
     /// Tells one session, on exactly one of its open streams; false when there is none that takes it. A message that
     /// still waits there is not added again.
     pub fn tell(&self, to: SessionKey, message: &Notification) -> bool {
-        let all = self.0.sessions.all();
-        let found = all.iter().find(|entry| entry.session.key == to);
-        found.is_some_and(|entry| entry.send(&outbox::text(message), true))
+        let found = self.0.sessions.by_key(to);
+        found.is_some_and(|entry| entry.send(&outbox::text(message), true).is_some())
+    }
+
+    /// Asks one session's client outside any of its calls, on one of its open streams. As
+    /// [`ClientPort::ask`](mcp_proxy_core::ClientPort::ask) otherwise: what was not declared is refused by a reply, a
+    /// client that is gone or has no open stream by an error, and dropping the future withdraws the question.
+    pub fn ask(&self, client: SessionKey, method: &mcp_proxy_core::Method, params: &Params) -> Asked {
+        match self.0.sessions.by_key(client) {
+            Some(entry) => ask::outside(&entry, method, params),
+            None => ask::unasked(ask::gone("the client's session has ended")),
+        }
     }
 
     /// The sessions of this moment, in no order.
@@ -176,11 +188,15 @@ impl Front {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
+    /// How many answers of clients were dropped, because they came late, twice, or from a session that was not asked.
+    pub fn unwanted_answers(&self) -> u64 {
+        self.0.unwanted.load(Ordering::Relaxed)
+    }
+
     /// Ends a session; false when there is none of that key. Its calls are cancelled, its streams end.
     pub fn terminate(&self, key: SessionKey) -> bool {
-        let all = self.0.sessions.all();
-        let found = all.iter().find(|entry| entry.session.key == key);
-        found.is_some_and(|entry| self.0.remove(entry, Cause::SessionEnded))
+        let found = self.0.sessions.by_key(key);
+        found.is_some_and(|entry| self.0.remove(&entry, Cause::SessionEnded))
     }
 
     fn is_endpoint(&self, path: &str) -> bool {
@@ -241,6 +257,7 @@ impl Inner {
 
     /// Ends a session that was removed from the table.
     fn end(&self, entry: &Entry, cause: Cause) {
+        entry.asking.close();
         entry.calls.close(cause);
         entry.close_streams(true);
         self.app.session_closed(entry.session.key);

@@ -129,6 +129,17 @@ pub(super) fn question(id: u64, method: &Method, params: &Params) -> Bytes {
     finish(text, method, params)
 }
 
+/// Writes that a request of ours needs no answer any more.
+pub(super) fn withdrawal(id: u64, reason: &str) -> Bytes {
+    let method = Method::Cancelled;
+    let reason = RawJson::encode(reason);
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"requestId":{id},"reason":{}}}}}"#,
+        reason.as_str()
+    )
+    .into()
+}
+
 fn finish(mut text: Vec<u8>, method: &str, params: &Params) -> Bytes {
     text.extend_from_slice(RawJson::encode(method).as_bytes());
     if !params.is_absent() {

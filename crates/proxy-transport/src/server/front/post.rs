@@ -6,12 +6,13 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use mcp_proxy_core::json::{Message, Notification, RawJson, ScanError, ScanErrorKind, Slot};
+use mcp_proxy_core::json::{self as rpc, Message, Notification, RawJson, ScanError, ScanErrorKind, Slot};
 use mcp_proxy_core::{Method, ProtocolVersion, codes};
 
 use super::Inner;
@@ -66,10 +67,12 @@ where
                 Err(refusal) => refusal.response(None),
             };
         }
-        // Answers to questions of a backend. None is ever asked yet, so nobody waits for this one.
-        Ok(Message::Response(_)) => {
+        Ok(Message::Response(response)) => {
             return match Caller::find(front, &head.headers) {
-                Ok(_) => empty(StatusCode::ACCEPTED),
+                Ok(caller) => {
+                    reply(front, &caller, response);
+                    empty(StatusCode::ACCEPTED)
+                }
                 Err(refusal) => refusal.response(None),
             };
         }
@@ -141,17 +144,31 @@ fn notice(front: &Inner, caller: &Caller, notification: Notification) {
     let Some(session) = &caller.session else { return };
     match notification.method {
         Method::Cancelled => {
-            let call = notification
-                .params
-                .text(Slot::RequestId)
-                .and_then(|id| session.calls.find(id));
-            if let Some(call) = call {
-                call.cancel(Cause::Client);
+            let Some(id) = notification.params.text(Slot::RequestId) else {
+                return;
+            };
+            match session.calls.find(id) {
+                Some(call) => call.cancel(Cause::Client),
+                // Some clients say so of a request of ours, when their user closes the form.
+                None => session.asking.refuse(id),
             }
         }
-        // About a question of a backend. None is ever asked yet.
+        // About a question of a backend, whose patience is ours and fixed.
         Method::Progress => {}
         _ => front.app.notified(&session.session, notification),
+    }
+}
+
+/// Takes a client's answer to what a backend asked. One that nobody waits for is dropped: it came late, or twice, or from
+/// a session that was not asked.
+fn reply(front: &Inner, caller: &Caller, response: rpc::Response) {
+    let id = response.id.and_then(|id| id.as_u64());
+    let wanted = match (&caller.session, id) {
+        (Some(session), Some(id)) => session.asking.settle(id, Ok(response.reply)),
+        _ => false,
+    };
+    if !wanted {
+        front.unwanted.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -172,7 +189,10 @@ fn batch(front: &Arc<Inner>, caller: &Caller, body: Bytes) -> Result<Option<Job>
                 notice(front, caller, notification);
                 continue;
             }
-            Ok(Message::Response(_)) => continue,
+            Ok(Message::Response(response)) => {
+                reply(front, caller, response);
+                continue;
+            }
             Ok(Message::Request(request)) if request.method == Method::Initialize => {
                 let refusal = bad("`initialize` must not be part of a batch".to_owned());
                 Item::Done(Some(refusal.answer(Some(&request.id))))

@@ -10,14 +10,14 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use mcp_proxy_core::json::{Params, Request, RequestId, Slot};
 use mcp_proxy_core::{
-    Asked, Call, CallFuture, ClientHandle, ClientPort, Declared, Error, ErrorKind, Interim, LogLevel, Method,
-    ProtocolVersion, Reply, RpcError, codes,
+    Asked, Call, CallFuture, ClientHandle, ClientPort, Declared, Error, Interim, LogLevel, Method, ProtocolVersion,
+    Reply, RpcError, codes,
 };
 
 use super::answer::Answer;
@@ -44,6 +44,8 @@ pub(super) enum Cause {
 
 /// What all sides of a running call share.
 pub(super) struct CallState {
+    /// For questions, which outlive the borrow they are asked through.
+    me: Weak<CallState>,
     id: RequestId,
     future: Mutex<Option<CallFuture>>,
     /// 0, or a [`Cause`].
@@ -72,6 +74,11 @@ impl CallState {
     /// The id as JSON text.
     pub(super) fn id(&self) -> &[u8] {
         self.id.as_bytes()
+    }
+
+    /// Where messages for the client go.
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// Ends the call: its future is dropped now, or by whoever is polling it at this moment.
@@ -194,23 +201,16 @@ impl ClientPort for CallState {
                 questions.lacking(missing);
                 self.outbox.wake();
             }
-            let undeclared = Reply::error(
-                codes::METHOD_NOT_FOUND,
-                "the client did not declare that it can be asked this",
-            );
-            return Box::pin(std::future::ready(Ok(undeclared)));
+            return Box::pin(std::future::ready(Ok(ask::undeclared())));
         }
         match &self.audience {
-            Audience::Session(entry) => ask::on_stream(entry, &self.outbox, method, params),
+            Audience::Session(entry) => ask::in_call(entry, &self.me, &method, &params),
             Audience::Request(questions) => {
                 let asked = questions.ask(method, params);
                 self.outbox.wake();
                 asked
             }
-            Audience::Stray => {
-                let nobody = Error::new(ErrorKind::Cancelled, "the client cannot be asked outside a session");
-                Box::pin(std::future::ready(Err(nobody)))
-            }
+            Audience::Stray => ask::unasked(ask::gone("the client cannot be asked outside a session")),
         }
     }
 }
@@ -241,7 +241,8 @@ impl Running {
         interim: bool,
         context: mcp_proxy_core::Context,
     ) -> Result<Self, (NotEntered, RequestId)> {
-        let call = Arc::new(CallState {
+        let call = Arc::new_cyclic(|me| CallState {
+            me: me.clone(),
             id: request.id,
             future: Mutex::new(None),
             cause: AtomicU8::new(0),

@@ -14,6 +14,7 @@ use http::HeaderValue;
 use mcp_proxy_core::{LogLevel, Session, SessionKey};
 use tokio::time::Instant;
 
+use super::ask::Asking;
 use super::calls::CallTable;
 use super::lock;
 use super::outbox::{Outbox, Push};
@@ -29,6 +30,8 @@ const MAX_STREAMS: usize = 8;
 pub(super) struct Entry {
     pub(super) session: Arc<Session>,
     pub(super) calls: CallTable,
+    /// What backends asked of the client.
+    pub(super) asking: Asking,
     id: u128,
     /// Running requests and open streams.
     busy: AtomicU32,
@@ -77,18 +80,18 @@ impl Entry {
         }
     }
 
-    /// Sends a message on one stream: the newest that takes it. A stream whose reader is too slow ends here.
-    pub(super) fn send(&self, text: &bytes::Bytes, merge: bool) -> bool {
+    /// Sends a message on one stream: the newest that takes it, which it gives. A stream whose reader is too slow ends.
+    pub(super) fn send(&self, text: &bytes::Bytes, merge: bool) -> Option<Arc<Outbox>> {
         let mut streams = lock(&self.streams);
         while let Some(stream) = streams.open.last() {
             if stream.push(text.clone(), merge) == Push::Taken {
-                return true;
+                return Some(stream.clone());
             }
             stream.close();
             streams.open.pop();
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }
-        false
+        None
     }
 
     /// Ends all standalone streams. `ended`: and opens no more.
@@ -144,6 +147,8 @@ type Shard = Mutex<HashMap<u128, Arc<Entry>>>;
 /// All sessions.
 pub(super) struct Sessions {
     shards: Box<[Shard]>,
+    /// The secret ids by the key that the rest of the proxy knows.
+    keys: Box<[Mutex<HashMap<SessionKey, u128>>]>,
     count: AtomicUsize,
     epoch: Instant,
     options: SessionOptions,
@@ -164,6 +169,7 @@ impl Sessions {
     pub(super) fn new(options: SessionOptions) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            keys: (0..SHARDS).map(|_| Mutex::default()).collect(),
             count: AtomicUsize::new(0),
             epoch: Instant::now(),
             options,
@@ -195,6 +201,7 @@ impl Sessions {
         let entry = Arc::new(Entry {
             session,
             calls: CallTable::default(),
+            asking: Asking::default(),
             id: u128::from_be_bytes(id),
             busy: AtomicU32::new(0),
             used: AtomicU64::new(self.now()),
@@ -209,6 +216,7 @@ impl Sessions {
                 None => break,
             }
         }
+        lock(self.keys(entry.session.key)).insert(entry.session.key, entry.id);
         lock(self.shard(entry.id)).insert(entry.id, entry.clone());
         Ok((entry, evicted))
     }
@@ -222,9 +230,10 @@ impl Sessions {
         match shard.get(&id) {
             None => Found::Unknown,
             Some(entry) if self.is_expired(entry) => {
-                let entry = shard.remove(&id);
-                self.count.fetch_sub(1, Ordering::Relaxed);
-                entry.map_or(Found::Unknown, Found::Expired)
+                let entry = entry.clone();
+                shard.remove(&id);
+                self.forgotten(&entry);
+                Found::Expired(entry)
             }
             Some(entry) => {
                 entry.touch(self);
@@ -233,11 +242,17 @@ impl Sessions {
         }
     }
 
+    /// The live session of that key.
+    pub(super) fn by_key(&self, key: SessionKey) -> Option<Arc<Entry>> {
+        let id = *lock(self.keys(key)).get(&key)?;
+        lock(self.shard(id)).get(&id).cloned()
+    }
+
     /// Removes a session; false when somebody else did.
     pub(super) fn remove(&self, entry: &Entry) -> bool {
         let removed = lock(self.shard(entry.id)).remove(&entry.id).is_some();
         if removed {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.forgotten(entry);
         }
         removed
     }
@@ -256,7 +271,7 @@ impl Sessions {
                 shard.shrink_to_fit();
             }
         }
-        self.count.fetch_sub(expired.len(), Ordering::Relaxed);
+        expired.iter().for_each(|entry| self.forgotten(entry));
         expired
     }
 
@@ -291,8 +306,9 @@ impl Sessions {
                 !busy && last == used
             };
             if shard.get(&id).is_some_and(still) {
-                self.count.fetch_sub(1, Ordering::Relaxed);
-                return shard.remove(&id);
+                let entry = shard.remove(&id)?;
+                self.forgotten(&entry);
+                return Some(entry);
             }
         }
         let mut first = BTreeMap::new();
@@ -312,6 +328,21 @@ impl Sessions {
             .map(|((_, used, _), entry)| (used, entry.id))
             .collect();
         self.remove(&victim).then_some(victim)
+    }
+
+    /// A session was taken out of its shard.
+    fn forgotten(&self, entry: &Entry) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        let mut keys = lock(self.keys(entry.session.key));
+        keys.remove(&entry.session.key);
+        if keys.capacity() > 64 && keys.len() * 4 < keys.capacity() {
+            keys.shrink_to_fit();
+        }
+    }
+
+    fn keys(&self, key: SessionKey) -> &Mutex<HashMap<SessionKey, u128>> {
+        // Keys count up, so neighbours meet different locks.
+        &self.keys[(key.0 % SHARDS as u64) as usize]
     }
 
     fn shard(&self, id: u128) -> &Shard {

@@ -1,5 +1,6 @@
 //! The front without sockets: requests go straight into [`Front::handle`].
 
+mod asking;
 mod calls;
 mod guard;
 mod intake;

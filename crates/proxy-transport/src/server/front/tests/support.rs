@@ -145,6 +145,16 @@ async fn answer(call: Call, log: &Log, gate: &Semaphore) -> Result<Reply, Error>
             let asked = call.client.ask(mcp_proxy_core::Method::RootsList, Params::absent());
             asked.expect("there is a client").await
         }
+        "ask_in_vain" => {
+            let asked = call.client.ask(mcp_proxy_core::Method::RootsList, Params::absent());
+            tokio::select! {
+                _ = asked.expect("there is a client") => result(json!({})),
+                permit = gate.acquire() => {
+                    permit.unwrap().forget();
+                    result(json!({ "waited": true }))
+                }
+            }
+        }
         "version" => result(json!(call.context.version.as_str())),
         "fail" => Ok(Reply::error(codes::INVALID_PARAMS, "no such tool")),
         _ => result(json!({ "echo": serde_json::from_slice::<Value>(&call.params.to_bytes()).unwrap_or_default() })),
@@ -277,6 +287,21 @@ impl World {
         self.initialize("2025-11-25").await.header("mcp-session-id").to_owned()
     }
 
+    /// Opens a session of a client with these capabilities, and gives its id.
+    pub(super) async fn open_with(&self, capabilities: Value) -> String {
+        let body = initialize("2025-11-25").replace("\"capabilities\":{}", &format!("\"capabilities\":{capabilities}"));
+        self.post(&[], body).await.header("mcp-session-id").to_owned()
+    }
+
+    /// Answers a question; the status.
+    pub(super) async fn answer(&self, session: &str, id: &Value, result: Value) -> u16 {
+        let body = json!({ "jsonrpc": "2.0", "id": id, "result": result });
+        self.post(&[("mcp-session-id", session)], body.to_string())
+            .await
+            .status
+            .as_u16()
+    }
+
     pub(super) async fn call(&self, session: &str, id: &str, tool: &str) -> Answer {
         self.post(&[("mcp-session-id", session)], call(id, tool)).await
     }
@@ -317,6 +342,21 @@ pub(super) async fn read(response: Response<FrontBody>) -> Answer {
 pub(super) async fn next(body: &mut FrontBody) -> Option<String> {
     let frame = body.frame().await?.unwrap();
     Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+}
+
+/// The next message of a stream; `None` at its end.
+pub(super) async fn event(body: &mut FrontBody) -> Option<Value> {
+    let mut text = String::new();
+    loop {
+        text += &next(body).await?;
+        let Some(whole) = text.strip_suffix("\n\n") else {
+            continue;
+        };
+        if let Some(data) = whole.lines().find_map(|line| line.strip_prefix("data: {")) {
+            return Some(serde_json::from_str(&format!("{{{data}")).unwrap());
+        }
+        text.clear();
+    }
 }
 
 /// What a stream has right now.
