@@ -17,6 +17,8 @@ pub mod http;
 pub mod options;
 #[allow(dead_code, reason = "the peers take it up one after the other")]
 mod questions;
+#[allow(dead_code, reason = "the transports of that era come one by one")]
+pub(crate) mod sessionless;
 pub mod sse;
 pub mod stdio;
 #[cfg(feature = "websocket")]
