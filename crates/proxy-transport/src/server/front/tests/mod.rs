@@ -5,5 +5,6 @@ mod calls;
 mod guard;
 mod intake;
 mod protocol;
+mod sessionless;
 mod sessions;
 mod support;
