@@ -19,6 +19,7 @@ use http::{HeaderMap, Response, StatusCode};
 use mcp_proxy_core::json::{Message, Params, Request, ScanError, Slot};
 use mcp_proxy_core::{Context, Method, ProtocolVersion, RpcError, codes};
 
+use super::Inner;
 use super::answer::Answer;
 use super::body::FrontBody;
 use super::guard::Accept;
@@ -26,7 +27,6 @@ use super::job::Job;
 use super::post::{answered, finish, unreadable};
 use super::respond::{PROTOCOL_VERSION, Refusal, SESSION_ID, empty, json, method_not_allowed};
 use super::running::Running;
-use super::Inner;
 
 pub(super) use discover::About;
 pub(super) use dress::{Subject, finished};
@@ -78,7 +78,9 @@ pub(super) fn claims(headers: &HeaderMap, message: &Result<Message, ScanError>) 
         return false;
     };
     // Whoever names an old revision this way may still be the client of a session.
-    let named = version.string().is_some_and(|version| is_sessionless(version.as_bytes()));
+    let named = version
+        .string()
+        .is_some_and(|version| is_sessionless(version.as_bytes()));
     named || !headers.contains_key(SESSION_ID)
 }
 

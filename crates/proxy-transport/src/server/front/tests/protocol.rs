@@ -152,7 +152,7 @@ async fn without_required_sessions_a_call_is_served_once() {
         .await
         .refused(404, -32005);
     let stream = world.send(Method::GET, &[("accept", "text/event-stream")], "").await;
-    stream.refused(400, -32600);
+    stream.refused(405, -32600);
 }
 
 #[tokio::test]

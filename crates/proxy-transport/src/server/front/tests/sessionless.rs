@@ -1,5 +1,7 @@
 //! Requests of the sessionless era: what they must say, what they are answered.
 
+use std::future::Future as _;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -36,7 +38,10 @@ pub(super) fn heads<'a>(method: &'a str, name: &'a str) -> Vec<(&'a str, &'a str
 /// Calls a tool, with more members of `params`.
 pub(super) fn tool(name: &str, more: Value) -> String {
     let mut params = json!({ "name": name });
-    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    params
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     body(&json!(7), "tools/call", params)
 }
 
@@ -54,7 +59,10 @@ async fn a_call_needs_no_session_and_its_answer_says_what_it_is() {
     assert_eq!((answer.status.as_u16(), answer.is_stream()), (200, false));
     assert_eq!(answer.header("mcp-session-id"), "");
     let json = answer.json();
-    assert_eq!((&json["id"], &json["result"]["resultType"]), (&json!(7), &json!("complete")));
+    assert_eq!(
+        (&json["id"], &json["result"]["resultType"]),
+        (&json!(7), &json!("complete"))
+    );
     assert_eq!(
         json["result"]["_meta"]["io.modelcontextprotocol/serverInfo"],
         json!({ "name": "fake", "version": "1" })
@@ -67,7 +75,11 @@ async fn a_call_needs_no_session_and_its_answer_says_what_it_is() {
     assert_eq!(world.post(&headers, tool("echo", json!({}))).await.status, 200);
     assert_eq!(world.front.session_count(), 0);
     let again = world.call(&world.open().await, "1", "echo").await;
-    assert_eq!(again.json()["result"].get("resultType"), None, "the other era stays as it is");
+    assert_eq!(
+        again.json()["result"].get("resultType"),
+        None,
+        "the other era stays as it is"
+    );
 }
 
 #[tokio::test]
@@ -82,7 +94,10 @@ async fn what_the_request_declares_is_what_the_call_carries() {
     assert_eq!(result["session"], false);
     assert_eq!(result["capabilities"], json!({ "sampling": {} }));
     assert_eq!(result["info"], json!({ "name": "c" }));
-    assert_eq!((&result["level"], &result["version"]), (&json!("error"), &json!("2026-07-28")));
+    assert_eq!(
+        (&result["level"], &result["version"]),
+        (&json!("error"), &json!("2026-07-28"))
+    );
 }
 
 #[tokio::test]
@@ -148,7 +163,10 @@ async fn arguments_in_headers_agree_with_the_body() {
     assert_eq!(world.post(&headers, tool("mirrored", json!({}))).await.status, 200);
     headers.push(("mcp-param-level", "1"));
     let absent = json!({ "arguments": { "level": null } });
-    world.post(&headers, tool("mirrored", absent)).await.refused(400, -32020);
+    world
+        .post(&headers, tool("mirrored", absent))
+        .await
+        .refused(400, -32020);
 }
 
 #[tokio::test]
@@ -256,7 +274,9 @@ async fn an_initialize_without_the_marks_of_the_era_opens_a_session_as_ever() {
 async fn discovery_tells_what_is_served() {
     let world = world();
     let method = "server/discover";
-    let answer = world.post(&heads(method, ""), body(&json!("d"), method, json!({}))).await;
+    let answer = world
+        .post(&heads(method, ""), body(&json!("d"), method, json!({})))
+        .await;
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.json(),
@@ -310,17 +330,27 @@ async fn results_keep_what_they_say_and_get_what_they_lack() {
         let answer = wide.run("raw", json!({ "arguments": { "result": given } })).await;
         assert_eq!(answer.json()["result"], wanted);
     }
-    let list = |method: &'static str, name: &'static str| {
-        world.post(
-            &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)],
-            body(&json!(1), method, json!({ "name": name })),
-        )
+    let list = async |method: &str, name: &str| {
+        let params = json!({ "name": name });
+        world.post(&heads(method, ""), body(&json!(1), method, params)).await
     };
-    for method in ["tools/list", "prompts/list", "resources/list", "resources/templates/list"] {
+    for method in [
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+    ] {
         let result = list(method, "echo").await.json()["result"].clone();
-        assert_eq!((&result["ttlMs"], &result["cacheScope"]), (&json!(0), &json!("private")), "{method}");
+        assert_eq!(
+            (&result["ttlMs"], &result["cacheScope"]),
+            (&json!(0), &json!("private")),
+            "{method}"
+        );
     }
-    assert_eq!(list("completion/complete", "echo").await.json()["result"].get("ttlMs"), None);
+    assert_eq!(
+        list("completion/complete", "echo").await.json()["result"].get("ttlMs"),
+        None
+    );
 }
 
 #[tokio::test]
@@ -328,11 +358,21 @@ async fn errors_have_the_codes_and_the_statuses_of_the_era() {
     let world = world();
     let uri = "test://nowhere";
     let read = world
-        .post(&heads("resources/read", uri), body(&json!(1), "resources/read", json!({ "uri": uri })))
+        .post(
+            &heads("resources/read", uri),
+            body(&json!(1), "resources/read", json!({ "uri": uri })),
+        )
         .await;
     read.refused(200, -32602);
     assert_eq!(read.json()["error"]["data"], json!({ "uri": uri }));
-    for (code, status) in [(-32602, 200), (-32603, 200), (-32601, 404), (-32020, 400), (-32021, 400), (-31001, 200)] {
+    for (code, status) in [
+        (-32602, 200),
+        (-32603, 200),
+        (-32601, 404),
+        (-32020, 400),
+        (-32021, 400),
+        (-31001, 200),
+    ] {
         let error = json!({ "code": code, "message": "told by the backend", "data": { "kept": true } });
         let answer = world.run("raw", json!({ "arguments": { "error": error } })).await;
         answer.refused(status, code);
@@ -348,7 +388,10 @@ async fn the_answer_is_a_stream_only_when_something_came_before_it() {
     let answer = world.run("talk", meta.clone()).await;
     assert!(answer.is_stream());
     assert_eq!(answer.header("x-accel-buffering"), "no");
-    assert!(!answer.text.contains("\nid:") && !answer.text.starts_with("id:"), "{answer:?}");
+    assert!(
+        !answer.text.contains("\nid:") && !answer.text.starts_with("id:"),
+        "{answer:?}"
+    );
     assert_eq!(answer.text.matches("notifications/progress").count(), 3);
     assert_eq!(answer.json()["result"]["resultType"], "complete");
 
@@ -371,11 +414,11 @@ async fn a_client_that_leaves_has_cancelled() {
     assert_eq!(world.log.dropped.load(std::sync::atomic::Ordering::SeqCst), 1);
 
     let talking = heads("tools/call", "talk_at_the_gate");
-    let response = world.begin(Method::POST, &talking, tool("talk_at_the_gate", json!({}))).await;
+    let response = world
+        .begin(Method::POST, &talking, tool("talk_at_the_gate", json!({})))
+        .await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     drop(response);
     assert_eq!(world.front.running_calls(), 0);
     assert_eq!(world.log.dropped.load(std::sync::atomic::Ordering::SeqCst), 2);
 }
-
-use std::future::Future as _;
