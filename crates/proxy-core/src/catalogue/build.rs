@@ -6,8 +6,10 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
-use super::capabilities::{self, Offer};
-use super::{Annotations, Catalogue, Item, Kind, Listing, Mirror, Source};
+use super::capabilities::{Capabilities, Feature, Offer};
+use super::lists::List;
+use super::{Annotations, Catalogue, Freshness, Item, Kind, Listing, Mirror, Source, TaskSupport};
+use crate::ProtocolVersion;
 use crate::json::RawJson;
 use crate::names::{self, COMFORTABLE_NAME_BYTES};
 
@@ -31,6 +33,7 @@ impl fmt::Display for Warning {
 pub struct CatalogueBuilder {
     sources: Vec<Source>,
     listings: Vec<Option<Arc<Listing>>>,
+    away: bool,
     own_instructions: Option<Box<str>>,
 }
 
@@ -48,8 +51,14 @@ impl CatalogueBuilder {
 
     /// Adds the next backend; `None` while it has never answered.
     pub fn add(&mut self, source: Source, listing: Option<Arc<Listing>>) {
+        self.away |= listing.is_none();
         self.sources.push(source);
         self.listings.push(listing);
+    }
+
+    /// Notes that a backend is away, so that nobody can say how long its lists hold.
+    pub fn away(&mut self) {
+        self.away = true;
     }
 
     /// Merges. A name that is taken, deceptive or missing is left out, with a warning: first come, first served, in
@@ -63,20 +72,26 @@ impl CatalogueBuilder {
                 .map(|item| (item.public.clone(), item.clone()))
                 .collect::<HashMap<_, _>>()
         });
-        let lists = Kind::ALL.map(|kind| write_list(kind, &items[kind as usize]));
+        let lists = Kind::ALL.map(|kind| List::new(kind, &items[kind as usize], self.freshness(kind)));
         let offers: Vec<_> = self
             .listings
             .iter()
             .map(|listing| listing.as_deref().map(Offer::of))
             .collect();
         let mut digest = Sha256::new();
-        for list in &lists {
-            digest.update(list.as_bytes());
+        for list in &items {
+            for item in list {
+                digest.update(item.definition.as_bytes());
+            }
+            digest.update(b"\n");
         }
+        let capabilities = Capabilities::merge(&offers);
+        let offers: Vec<Offer> = offers.into_iter().map(Option::unwrap_or_default).collect();
         Catalogue {
-            capabilities: capabilities::merge(&offers),
+            capabilities,
             instructions: self.instructions(),
-            offers: offers.into_iter().map(Option::unwrap_or_default).collect(),
+            pages: by_own_name(&items[Kind::Tool as usize], &offers),
+            offers,
             sources: self.sources,
             items,
             by_name,
@@ -84,6 +99,19 @@ impl CatalogueBuilder {
             hash: truncate(digest),
             warnings,
         }
+    }
+
+    /// How long a merged list holds: as long as each of its parts does.
+    fn freshness(&self, kind: Kind) -> Freshness {
+        if self.away || self.listings.is_empty() {
+            return Freshness::default();
+        }
+        self.listings
+            .iter()
+            .flatten()
+            .fold(Freshness::ENDLESS, |all, listing| {
+                all.and(listing.freshness[kind as usize])
+            })
     }
 
     fn merge(&self, kind: Kind, warnings: &mut Vec<Warning>) -> Vec<Arc<Item>> {
@@ -98,7 +126,8 @@ impl CatalogueBuilder {
                 Kind::Prompt => &listing.prompts,
             };
             for definition in definitions {
-                match make_item(kind, backend, source, definition) {
+                let sessionless = listing.version.is_some_and(ProtocolVersion::is_sessionless);
+                match make_item(kind, backend, source, definition, sessionless) {
                     Ok(item) if taken.contains(&item.public) => warnings.push(Warning {
                         backend: source.name.clone(),
                         message: format!("{:?} is already offered under that name and was left out", item.public),
@@ -146,7 +175,13 @@ impl CatalogueBuilder {
     }
 }
 
-fn make_item(kind: Kind, backend: usize, source: &Source, definition: &RawJson) -> Result<Item, String> {
+fn make_item(
+    kind: Kind,
+    backend: usize,
+    source: &Source,
+    definition: &RawJson,
+    sessionless: bool,
+) -> Result<Item, String> {
     let key = kind.name_key();
     let Some(local) = definition
         .get(key)
@@ -190,26 +225,36 @@ fn make_item(kind: Kind, backend: usize, source: &Source, definition: &RawJson) 
             Kind::Tool => Mirror::of(definition).unwrap_or_default().into(),
             _ => Box::default(),
         },
+        task_support: match kind {
+            Kind::Tool => TaskSupport::of(definition),
+            _ => None,
+        },
+        wide_output: kind == Kind::Tool && sessionless && has_wide_output(definition),
         definition_hash: truncate(Sha256::new_with_prefix(definition.as_bytes())),
         public: public.into(),
         local: local.into(),
     })
 }
 
-fn write_list(kind: Kind, items: &[Arc<Item>]) -> RawJson {
-    let bytes: usize = items.iter().map(|item| item.definition.as_bytes().len() + 1).sum();
-    let mut text = Vec::with_capacity(bytes + 32);
-    text.extend_from_slice(b"{\"");
-    text.extend_from_slice(kind.list_key().as_bytes());
-    text.extend_from_slice(b"\":[");
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            text.push(b',');
-        }
-        text.extend_from_slice(item.definition.as_bytes());
+/// Whether a tool's output may be something other than an object.
+fn has_wide_output(definition: &RawJson) -> bool {
+    definition.get("outputSchema").is_some_and(|schema| {
+        let root = schema.get("type");
+        root.and_then(|root| root.string().map(|root| root != "object"))
+            .unwrap_or(true)
+    })
+}
+
+/// The tools of backends with pages by their own names; `None` where several have one of that name.
+fn by_own_name(tools: &[Arc<Item>], offers: &[Offer]) -> HashMap<Box<str>, Option<Arc<Item>>> {
+    let mut found = HashMap::new();
+    for tool in tools.iter().filter(|tool| offers[tool.backend].has(Feature::Pages)) {
+        found
+            .entry(tool.local.clone())
+            .and_modify(|only| *only = None)
+            .or_insert_with(|| Some(tool.clone()));
     }
-    text.extend_from_slice(b"]}");
-    RawJson::trusted(text.into())
+    found
 }
 
 fn truncate(digest: Sha256) -> [u8; 16] {

@@ -10,7 +10,9 @@ mod annotations;
 mod build;
 mod capabilities;
 mod freshness;
+mod lists;
 mod mirror;
+mod task;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::ProtocolVersion;
 use crate::json::RawJson;
 use crate::names::Namespace;
 
@@ -28,6 +31,7 @@ pub use build::{CatalogueBuilder, Warning};
 pub use capabilities::Feature;
 pub use freshness::Freshness;
 pub use mirror::{Mirror, decode_header, encode_header};
+pub use task::{TaskSupport, public_task_id};
 pub use uris::localise_result;
 
 /// Which backend, by its place in the configuration.
@@ -36,6 +40,8 @@ pub type BackendIndex = usize;
 /// What one backend offered when it was last asked: its definitions, untouched.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listing {
+    /// The revision it speaks; `None` where nobody said.
+    pub version: Option<ProtocolVersion>,
     /// Its `capabilities`, as it declared them.
     pub capabilities: Option<RawJson>,
     /// Its `serverInfo`.
@@ -123,9 +129,13 @@ pub struct Item {
     pub annotations: Annotations,
     /// Arguments that a request repeats in headers (2026-07-28); empty unless the tool's schema asks for it.
     pub mirrors: Box<[Mirror]>,
+    /// Whether a tool's calls can be tasks (2025-11-25); `None` when it does not say.
+    pub task_support: Option<TaskSupport>,
     /// Digest of the backend's own definition, to notice when it changes.
     pub definition_hash: [u8; 16],
     repeatable: bool,
+    /// A tool whose structured output may be something other than an object (since 2026-07-28).
+    wide_output: bool,
 }
 
 impl Item {
@@ -141,9 +151,11 @@ pub struct Catalogue {
     sources: Vec<Source>,
     items: [Vec<Arc<Item>>; 4],
     by_name: [HashMap<Box<str>, Arc<Item>>; 4],
-    lists: [RawJson; 4],
+    lists: [lists::List; 4],
     offers: Vec<capabilities::Offer>,
-    capabilities: RawJson,
+    capabilities: capabilities::Capabilities,
+    /// Tools by the names that pages of MCP Apps know them by.
+    pages: HashMap<Box<str>, Option<Arc<Item>>>,
     instructions: Option<Box<str>>,
     hash: [u8; 16],
     warnings: Vec<Warning>,
@@ -161,9 +173,9 @@ pub struct ResourceTarget {
 }
 
 impl Catalogue {
-    /// The `tools/list` (and so on) result, written out.
-    pub fn list(&self, kind: Kind) -> &RawJson {
-        &self.lists[kind as usize]
+    /// The `tools/list` (and so on) result for a client of this revision, written out.
+    pub fn list(&self, kind: Kind, version: ProtocolVersion) -> &RawJson {
+        self.lists[kind as usize].result(version, self.items(kind))
     }
 
     /// All definitions of a kind, in list order.
@@ -174,6 +186,12 @@ impl Catalogue {
     /// The tool with this public name.
     pub fn tool(&self, public: &str) -> Option<&Arc<Item>> {
         self.by_name[Kind::Tool as usize].get(public)
+    }
+
+    /// The tool that a page of MCP Apps means by this name: a page is written for its own server and knows no other
+    /// names. Only where exactly one backend with pages has such a tool.
+    pub fn page_tool(&self, local: &str) -> Option<&Arc<Item>> {
+        self.pages.get(local)?.as_ref()
     }
 
     /// The prompt with this public name.
@@ -240,6 +258,24 @@ impl Catalogue {
         &self.sources[backend].namespace
     }
 
+    /// Whether a backend has a feature.
+    pub fn offers(&self, backend: BackendIndex, feature: Feature) -> bool {
+        self.offers.get(backend).is_some_and(|offer| offer.has(feature))
+    }
+
+    /// The one backend without a namespace, if there is exactly one: what nobody has a rule for is its own.
+    pub fn bare(&self) -> Option<BackendIndex> {
+        let mut bare = (0..self.sources.len()).filter(|&index| self.sources[index].namespace.is_empty());
+        bare.next().filter(|_| bare.next().is_none())
+    }
+
+    /// The backend behind a public task id, and its own id.
+    pub fn task<'a>(&self, public: &'a str) -> Option<(BackendIndex, &'a str)> {
+        let (backend, local) = task::split(public)?;
+        let index = self.sources.iter().position(|source| &*source.name == backend)?;
+        Some((index, local))
+    }
+
     /// The backends that declared a feature, in configuration order.
     pub fn backends_with(&self, feature: Feature) -> impl Iterator<Item = BackendIndex> + '_ {
         self.offers
@@ -249,9 +285,9 @@ impl Catalogue {
             .map(|(index, _)| index)
     }
 
-    /// What the proxy declares to clients: the union of what backends offer and the proxy relays.
-    pub fn capabilities(&self) -> &RawJson {
-        &self.capabilities
+    /// What the proxy declares to a client of this revision: the union of what backends offer and the proxy relays.
+    pub fn capabilities(&self, version: ProtocolVersion) -> &RawJson {
+        self.capabilities.of(version)
     }
 
     /// The backends' instructions, each under its name.

@@ -3,6 +3,9 @@
 use super::*;
 use crate::names;
 
+const LATEST: ProtocolVersion = ProtocolVersion::LATEST_SESSION;
+const SESSIONLESS: ProtocolVersion = ProtocolVersion::LATEST_SESSIONLESS;
+
 fn raw(text: &str) -> RawJson {
     RawJson::parse(text.to_owned()).unwrap()
 }
@@ -45,7 +48,7 @@ fn definitions_keep_every_byte_but_their_name_and_their_order() {
         ("a", "a", None),
     ]);
     assert_eq!(
-        catalogue.list(Kind::Tool).as_str(),
+        catalogue.list(Kind::Tool, LATEST).as_str(),
         r#"{"tools":[{ "x":1.0e2, "name":"b/two" },{"name":"b/one","$defs":{"name":{}}}]}"#
     );
     let item = catalogue.tool("b/one").unwrap();
@@ -78,7 +81,7 @@ fn collisions_and_deceptive_names_are_left_out_with_a_warning() {
         ),
         ("b", "", listing(&[r#"{"name":"x","n":2}"#])),
     ]);
-    assert_eq!(catalogue.list(Kind::Tool).as_str(), r#"{"tools":[{"name":"x","n":1}]}"#);
+    assert_eq!(catalogue.list(Kind::Tool, LATEST).as_str(), r#"{"tools":[{"name":"x","n":1}]}"#);
     assert_eq!(catalogue.warnings().len(), 3);
     assert_eq!(&*catalogue.warnings()[2].backend, "b");
 }
@@ -162,10 +165,10 @@ fn results_mention_public_uris() {
 #[test]
 fn capabilities_are_everything_until_all_answered_and_then_the_union() {
     let waiting = build(&[("a", "a", listing(&[])), ("b", "b", None)]);
-    assert!(waiting.capabilities().get("prompts").is_some());
+    assert!(waiting.capabilities(LATEST).get("prompts").is_some());
     let complete = build(&[("a", "a", listing(&[]))]);
     assert_eq!(
-        complete.capabilities().as_str(),
+        complete.capabilities(LATEST).as_str(),
         r#"{"tools":{"listChanged":true},"resources":{"listChanged":true}}"#
     );
 }
@@ -177,4 +180,124 @@ fn annotations_default_as_the_specification_says_and_trust_is_the_operators() {
     let (untrusted, trusted) = (catalogue.tool("a/x").unwrap(), catalogue.tool("t/x").unwrap());
     assert!(untrusted.annotations.read_only && !untrusted.annotations.destructive && untrusted.annotations.open_world);
     assert!(!untrusted.is_repeatable() && trusted.is_repeatable());
+}
+
+#[test]
+fn each_revision_is_told_of_what_it_has() {
+    let declare = |version, capabilities: &str| {
+        Some(Arc::new(Listing {
+            version: Some(version),
+            capabilities: Some(raw(capabilities)),
+            ..Listing::default()
+        }))
+    };
+    let session = declare(
+        LATEST,
+        r#"{"resources":{"subscribe":true},"tasks":{"list":{},"requests":{"tools":{"call":{}}}}}"#,
+    );
+    let sessionless = declare(
+        SESSIONLESS,
+        r#"{"resources":{"subscribe":false},"extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}}"#,
+    );
+    let both = build(&[("a", "a", session), ("b", "b", sessionless)]);
+    let check = |version, expected: &str| assert_eq!(both.capabilities(version).as_str(), expected);
+    let resources = r#""resources":{"listChanged":true,"subscribe":true}"#;
+    check(ProtocolVersion::V2025_06_18, &format!("{{{resources}}}"));
+    check(
+        LATEST,
+        &format!(r#"{{{resources},"tasks":{{"cancel":{{}},"requests":{{"tools":{{"call":{{}}}}}}}}}}"#),
+    );
+    check(
+        SESSIONLESS,
+        &format!(r#"{{{resources},"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}}}"#),
+    );
+    assert!(both.offers(0, Feature::Subscriptions) && !both.offers(1, Feature::Subscriptions));
+    assert!(both.offers(0, Feature::SessionTasks) && both.offers(1, Feature::Tasks));
+}
+
+/// A listing of a sessionless backend whose lists hold for `ttl_ms`.
+fn sessionless(tools: &[&str], ttl_ms: u64, public: bool) -> Option<Arc<Listing>> {
+    Some(Arc::new(Listing {
+        version: Some(SESSIONLESS),
+        freshness: [Freshness { ttl_ms, public }; 4],
+        ..Listing::clone(listing(tools).as_deref().unwrap())
+    }))
+}
+
+#[test]
+fn each_era_gets_lists_in_its_own_form() {
+    let tools = [
+        r#"{ "name":"any", "outputSchema":{"type":"array"} }"#,
+        r#"{"name":"object","outputSchema":{"type":"object"}}"#,
+        r#"{"name":"task","execution":{"taskSupport":"required"}}"#,
+        r#"{"name":"more","execution":{"taskSupport":"optional","x":1}}"#,
+    ];
+    let catalogue = build(&[("a", "", sessionless(&tools, 500, true))]);
+    assert_eq!(
+        catalogue.list(Kind::Tool, LATEST).as_str(),
+        format!(
+            r#"{{"tools":[{{"name":"any"}},{},{},{}]}}"#,
+            tools[1], tools[2], tools[3]
+        )
+    );
+    assert_eq!(
+        catalogue.list(Kind::Tool, SESSIONLESS).as_str(),
+        format!(
+            r#"{{"resultType":"complete","tools":[{},{},{{"name":"task"}},{{"name":"more","execution":{{"x":1}}}}],"ttlMs":500,"cacheScope":"public"}}"#,
+            tools[0], tools[1]
+        )
+    );
+    assert_eq!(catalogue.tool("task").unwrap().task_support, Some(TaskSupport::Required));
+    assert_eq!(catalogue.tool("any").unwrap().task_support, None);
+    // What a session-era backend says to a session-era client is between the two.
+    let wide = [r#"{"name":"any","outputSchema":{"type":"array"}}"#];
+    let same_era = build(&[("a", "", listing(&wide))]);
+    assert!(same_era.list(Kind::Tool, LATEST).as_str().contains("array"));
+}
+
+#[test]
+fn a_merged_list_holds_no_longer_than_any_of_its_parts() {
+    let hints = |backends: &[(&str, &str, Option<Arc<Listing>>)]| {
+        let catalogue = build(backends);
+        let list = catalogue.list(Kind::Tool, SESSIONLESS);
+        Freshness::of(list)
+    };
+    let (long, short) = (sessionless(&[], 900, true), sessionless(&[], 20, true));
+    let check = |backends: &[_], ttl_ms, public| assert_eq!(hints(backends), Freshness { ttl_ms, public });
+    check(&[("a", "a", long.clone()), ("b", "b", short.clone())], 20, true);
+    check(&[("a", "a", long.clone()), ("b", "b", sessionless(&[], 950, false))], 900, false);
+    check(&[("a", "a", long.clone()), ("b", "b", listing(&[]))], 0, false);
+    check(&[("a", "a", long.clone()), ("b", "b", None)], 0, false);
+    check(&[], 0, false);
+    let mut builder = CatalogueBuilder::new(None);
+    builder.add(source("a", "a"), long);
+    builder.away();
+    assert_eq!(Freshness::of(builder.build().list(Kind::Tool, SESSIONLESS)).ttl_ms, 0);
+}
+
+#[test]
+fn a_page_finds_the_tools_of_its_own_backend() {
+    let with_page = |tools: &[&str]| {
+        let mut listing = Listing::clone(listing(tools).as_deref().unwrap());
+        listing.resources = vec![raw(r#"{"uri":"ui://page","name":"p"}"#)];
+        Some(Arc::new(listing))
+    };
+    let catalogue = build(&[
+        ("plain", "plain", listing(&[r#"{"name":"go"}"#])),
+        ("a", "a", with_page(&[r#"{"name":"go"}"#, r#"{"name":"both"}"#])),
+        ("b", "b", with_page(&[r#"{"name":"both"}"#])),
+    ]);
+    assert_eq!(&*catalogue.page_tool("go").unwrap().public, "a/go");
+    assert!(catalogue.page_tool("both").is_none(), "two candidates: refused, not guessed");
+    assert!(catalogue.page_tool("gone").is_none());
+}
+
+#[test]
+fn task_ids_say_whose_they_are() {
+    let catalogue = build(&[("a", "", listing(&[])), ("b", "x", listing(&[]))]);
+    assert_eq!(catalogue.task(&public_task_id("b", "7.x")), Some((1, "7.x")));
+    assert_eq!(catalogue.task("x.7"), None, "the backend's name, not its namespace");
+    assert_eq!(catalogue.task("7"), None);
+    assert_eq!(catalogue.bare(), Some(0));
+    assert_eq!(build(&[("a", "", None), ("b", "", None)]).bare(), None);
 }
