@@ -28,6 +28,7 @@
 mod builder;
 pub mod builtin;
 pub mod config;
+mod interest;
 pub mod plan;
 mod runtime;
 mod stack;

@@ -106,12 +106,9 @@ impl CatalogueBuilder {
         if self.away || self.listings.is_empty() {
             return Freshness::default();
         }
-        self.listings
-            .iter()
-            .flatten()
-            .fold(Freshness::ENDLESS, |all, listing| {
-                all.and(listing.freshness[kind as usize])
-            })
+        self.listings.iter().flatten().fold(Freshness::ENDLESS, |all, listing| {
+            all.and(listing.freshness[kind as usize])
+        })
     }
 
     fn merge(&self, kind: Kind, warnings: &mut Vec<Warning>) -> Vec<Arc<Item>> {

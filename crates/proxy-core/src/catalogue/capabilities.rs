@@ -65,8 +65,14 @@ impl Feature {
                     uri.is_some_and(|uri| uri.string().is_some_and(|uri| uri.starts_with("ui://")))
                 };
                 declares(&["extensions", UI_EXTENSION])
-                    || listing.resources.iter().any(|one| is_page(one, Kind::Resource.name_key()))
-                    || listing.templates.iter().any(|one| is_page(one, Kind::Template.name_key()))
+                    || listing
+                        .resources
+                        .iter()
+                        .any(|one| is_page(one, Kind::Resource.name_key()))
+                    || listing
+                        .templates
+                        .iter()
+                        .any(|one| is_page(one, Kind::Template.name_key()))
             }
         }
     }
@@ -115,7 +121,10 @@ impl Capabilities {
         };
         declare(Feature::Tools, r#""tools":{"listChanged":true}"#);
         if offered(Feature::Subscriptions) {
-            declare(Feature::Resources, r#""resources":{"listChanged":true,"subscribe":true}"#);
+            declare(
+                Feature::Resources,
+                r#""resources":{"listChanged":true,"subscribe":true}"#,
+            );
         } else {
             declare(Feature::Resources, r#""resources":{"listChanged":true}"#);
         }

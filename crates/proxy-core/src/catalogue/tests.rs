@@ -81,7 +81,10 @@ fn collisions_and_deceptive_names_are_left_out_with_a_warning() {
         ),
         ("b", "", listing(&[r#"{"name":"x","n":2}"#])),
     ]);
-    assert_eq!(catalogue.list(Kind::Tool, LATEST).as_str(), r#"{"tools":[{"name":"x","n":1}]}"#);
+    assert_eq!(
+        catalogue.list(Kind::Tool, LATEST).as_str(),
+        r#"{"tools":[{"name":"x","n":1}]}"#
+    );
     assert_eq!(catalogue.warnings().len(), 3);
     assert_eq!(&*catalogue.warnings()[2].backend, "b");
 }
@@ -247,7 +250,10 @@ fn each_era_gets_lists_in_its_own_form() {
             tools[0], tools[1]
         )
     );
-    assert_eq!(catalogue.tool("task").unwrap().task_support, Some(TaskSupport::Required));
+    assert_eq!(
+        catalogue.tool("task").unwrap().task_support,
+        Some(TaskSupport::Required)
+    );
     assert_eq!(catalogue.tool("any").unwrap().task_support, None);
     // What a session-era backend says to a session-era client is between the two.
     let wide = [r#"{"name":"any","outputSchema":{"type":"array"}}"#];
@@ -265,7 +271,11 @@ fn a_merged_list_holds_no_longer_than_any_of_its_parts() {
     let (long, short) = (sessionless(&[], 900, true), sessionless(&[], 20, true));
     let check = |backends: &[_], ttl_ms, public| assert_eq!(hints(backends), Freshness { ttl_ms, public });
     check(&[("a", "a", long.clone()), ("b", "b", short.clone())], 20, true);
-    check(&[("a", "a", long.clone()), ("b", "b", sessionless(&[], 950, false))], 900, false);
+    check(
+        &[("a", "a", long.clone()), ("b", "b", sessionless(&[], 950, false))],
+        900,
+        false,
+    );
     check(&[("a", "a", long.clone()), ("b", "b", listing(&[]))], 0, false);
     check(&[("a", "a", long.clone()), ("b", "b", None)], 0, false);
     check(&[], 0, false);
@@ -288,7 +298,10 @@ fn a_page_finds_the_tools_of_its_own_backend() {
         ("b", "b", with_page(&[r#"{"name":"both"}"#])),
     ]);
     assert_eq!(&*catalogue.page_tool("go").unwrap().public, "a/go");
-    assert!(catalogue.page_tool("both").is_none(), "two candidates: refused, not guessed");
+    assert!(
+        catalogue.page_tool("both").is_none(),
+        "two candidates: refused, not guessed"
+    );
     assert!(catalogue.page_tool("gone").is_none());
 }
 

@@ -28,10 +28,10 @@ impl App for HubApp {
         self.hub.service().clone()
     }
 
-    fn welcome(&self, _: ProtocolVersion) -> Welcome {
+    fn welcome(&self, version: ProtocolVersion) -> Welcome {
         let catalogue = self.hub.catalogue();
         Welcome {
-            capabilities: catalogue.capabilities().clone(),
+            capabilities: catalogue.capabilities(version).clone(),
             server_info: self.server_info.clone(),
             instructions: catalogue.instructions().map(Arc::from),
         }
@@ -41,17 +41,16 @@ impl App for HubApp {
         self.hub.catalogue().tool(name).cloned()
     }
 
-    fn session_opened(&self, _: &Arc<Session>) {
-        self.hub.wake();
+    fn session_opened(&self, session: &Arc<Session>) {
+        self.hub.session_opened(session.key);
     }
 
     fn session_closed(&self, session: SessionKey) {
         self.hub.session_closed(session);
     }
 
-    /// Nothing that a client says unasked concerns a backend yet: the proxy declares no roots upwards.
-    fn notified(&self, _: &Arc<Session>, notification: Notification) {
-        tracing::trace!(method = %notification.method, "a notification of a client ends here");
+    fn notified(&self, session: &Arc<Session>, notification: Notification) {
+        self.hub.notified(session.key, &notification);
     }
 
     fn missing(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mcp_proxy_core::catalogue::{Catalogue, CatalogueBuilder, Kind, Source};
-use mcp_proxy_core::json::{Notification, Params};
+use mcp_proxy_core::json::{Notification, Params, RawJson};
 use mcp_proxy_core::{Downstream, SharedService};
 use mcp_proxy_core::{Method, SessionKey};
 use mcp_proxy_transport::client::Connector;
@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::downstream::{BackendDownstream, FrontSlot};
+use crate::interest::{About, Interest, Watch};
 use crate::plan::{BackendPlan, LinkPlan};
 use crate::stack::route::Route;
 use crate::stack::{CatalogueHandle, backend, edge};
@@ -34,6 +36,9 @@ pub(crate) struct Hub {
     instructions: Option<Box<str>>,
     catalogue: CatalogueHandle,
     service: SharedService,
+    interest: Arc<Interest>,
+    watch: Watch,
+    front: FrontSlot,
     changed: Arc<Notify>,
     started: Instant,
 }
@@ -48,6 +53,7 @@ impl Hub {
     /// Starts every enabled backend on the current runtime and returns at once.
     pub(crate) fn start(entries: Vec<Entry>, instructions: Option<Arc<str>>) -> Self {
         let changed = Arc::new(Notify::new());
+        let (interest, front) = (Arc::new(Interest::default()), FrontSlot::default());
         let (mut backends, mut sources) = (Vec::new(), Vec::new());
         for Entry { plan, connector } in entries.into_iter().filter(|entry| entry.plan.enabled) {
             sources.push(Source {
@@ -55,7 +61,14 @@ impl Hub {
                 namespace: plan.namespace.clone(),
                 trust_annotations: false,
             });
-            backends.push(start(plan, connector, &changed));
+            let downstream = BackendDownstream {
+                backend: backends.len(),
+                name: plan.name.clone(),
+                namespace: plan.namespace.clone(),
+                interest: interest.clone(),
+                front: front.clone(),
+            };
+            backends.push(start(plan, connector, &changed, Arc::new(downstream)));
         }
         let instructions = instructions.map(|text| Box::from(&*text));
         let catalogue = Arc::new(ArcSwap::from_pointee(merge(&backends, &sources, instructions.clone())));
@@ -65,13 +78,24 @@ impl Hub {
                 .zip(&sources)
                 .map(|(one, source)| backend::backend(&source.name, &source.namespace, one.service())),
         );
-        let service = edge::edge(&catalogue, route);
+        let watch: Watch = {
+            let backends = backends.clone();
+            Arc::new(move |backend, about, names| match (backends.get(backend), about) {
+                (Some(backend), About::Resource) => backend.watch(names),
+                // No peer listens for tasks yet.
+                (Some(_), About::Task) | (None, _) => {}
+            })
+        };
+        let service = edge::edge(&catalogue, &interest, &watch, route);
         Self {
             backends,
             sources,
             instructions,
             catalogue,
             service,
+            interest,
+            watch,
+            front,
             changed,
             started: Instant::now(),
         }
@@ -92,13 +116,38 @@ impl Hub {
         &self.backends
     }
 
+    /// Where messages of backends for clients go, once there is a front.
+    pub(crate) fn front(&self) -> &FrontSlot {
+        &self.front
+    }
+
     /// A client is there: whatever waits for one may start.
-    pub(crate) fn wake(&self) {
+    pub(crate) fn session_opened(&self, session: SessionKey) {
+        self.interest.open(session);
         self.backends.iter().for_each(Backend::wake);
+    }
+
+    /// A client said something that is about none of its calls.
+    pub(crate) fn notified(&self, client: SessionKey, notification: &Notification) {
+        match &notification.method {
+            Method::RootsChanged => {
+                for backend in &self.backends {
+                    backend.notify(client, notification.clone());
+                }
+            }
+            // As unknown requests: for the one backend whose names are nobody's but its own.
+            Method::Other(_) => {
+                if let Some(backend) = self.catalogue.load().bare() {
+                    self.backends[backend].notify(client, notification.clone());
+                }
+            }
+            method => tracing::trace!(%method, "a notification of a client ends here"),
+        }
     }
 
     /// A client's session has ended.
     pub(crate) fn session_closed(&self, session: SessionKey) {
+        self.interest.close(session, &self.watch);
         for backend in &self.backends {
             backend.session_closed(session);
         }
@@ -155,7 +204,12 @@ impl Hub {
     }
 }
 
-fn start(plan: BackendPlan, connector: Option<Arc<dyn Connector>>, changed: &Arc<Notify>) -> Backend {
+fn start(
+    plan: BackendPlan,
+    connector: Option<Arc<dyn Connector>>,
+    changed: &Arc<Notify>,
+    downstream: Arc<dyn Downstream>,
+) -> Backend {
     let (connect_timeout, backoff) = match &plan.link {
         LinkPlan::Stdio(_) => (PROCESS_CONNECT, Backoff::PROCESS),
         LinkPlan::Builtin => (NETWORK_CONNECT, Backoff::PROCESS),
@@ -169,20 +223,28 @@ fn start(plan: BackendPlan, connector: Option<Arc<dyn Connector>>, changed: &Arc
         connect_timeout,
         backoff,
     };
-    Backend::start(options, connector, changed.clone(), <dyn Downstream>::nobody())
+    Backend::start(options, connector, changed.clone(), downstream)
 }
 
 fn merge(backends: &[Backend], sources: &[Source], instructions: Option<Box<str>>) -> Catalogue {
     let mut builder = CatalogueBuilder::new(instructions);
     for (backend, source) in backends.iter().zip(sources) {
-        builder.add(source.clone(), backend.status().listing);
+        let status = backend.status();
+        builder.add(source.clone(), status.listing);
+        if status.phase != Phase::Ready {
+            builder.away();
+        }
     }
     builder.build()
 }
 
 /// Which `list_changed` notifications the difference calls for.
 fn differences(old: &Catalogue, new: &Catalogue) -> Vec<Method> {
-    let differs = |kind| old.list(kind) != new.list(kind);
+    let definitions = |catalogue: &'_ Catalogue, kind| -> Vec<RawJson> {
+        let items = catalogue.items(kind).iter();
+        items.map(|item| item.definition.clone()).collect()
+    };
+    let differs = |kind| definitions(old, kind) != definitions(new, kind);
     let mut methods = Vec::new();
     if differs(Kind::Tool) {
         methods.push(Method::ToolsChanged);

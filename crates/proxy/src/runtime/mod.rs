@@ -1,6 +1,7 @@
 //! A plan at work: backends, catalogue, front and listener, started together and stopped together.
 
 mod app;
+mod downstream;
 mod hub;
 mod proxy;
 mod router;

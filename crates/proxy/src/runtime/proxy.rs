@@ -96,6 +96,7 @@ impl Proxy {
             plan.front,
             Arc::new(HubApp::new(hub.clone(), &plan.name, &plan.version)),
         );
+        hub.front().fill(&front);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let follow = {
             let (hub, front) = (hub.clone(), front.clone());

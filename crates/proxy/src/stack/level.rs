@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mcp_proxy_core::catalogue::Feature;
 use mcp_proxy_core::json::{RawJson, Slot};
-use mcp_proxy_core::{Call, Error, Method, Reply, codes};
+use mcp_proxy_core::{Call, Error, LogLevel, Method, Reply, codes};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::{Layer, Service};
@@ -15,32 +16,24 @@ use tower::{Layer, Service};
 use super::CatalogueHandle;
 use super::answer::Answer;
 use super::route::Route;
+use crate::interest::Interest;
 
 /// How long backends have to take the level; the answer does not depend on them.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
 
 /// Passes a log level on to every backend that declared `logging`.
 #[derive(Clone)]
 pub(crate) struct LevelLayer {
     catalogue: CatalogueHandle,
+    interest: Arc<Interest>,
     route: Route,
 }
 
 impl LevelLayer {
-    pub(crate) fn new(catalogue: &CatalogueHandle, route: Route) -> Self {
+    pub(crate) fn new(catalogue: &CatalogueHandle, interest: &Arc<Interest>, route: Route) -> Self {
         Self {
             catalogue: catalogue.clone(),
+            interest: interest.clone(),
             route,
         }
     }
@@ -84,17 +77,14 @@ impl<S: Service<Call, Response = Reply, Error = Error>> Service<Call> for Level<
                 },
             };
         }
-        let known = call
-            .params
-            .string(Slot::Level)
-            .is_some_and(|level| LEVELS.contains(&level.as_ref()));
-        if !known {
-            let message = format!("`level` must be one of {}", LEVELS.join(", "));
+        let Some(level) = call.params.string(Slot::Level).as_deref().and_then(LogLevel::parse) else {
+            let levels = LogLevel::ALL.map(LogLevel::as_str).join(", ");
+            let message = format!("`level` must be one of {levels}");
             return Answer::known(Reply::error(codes::INVALID_PARAMS, &message));
-        }
+        };
         Answer::Inner {
             future: Either::Fanned {
-                future: self.layer.fan_out(call),
+                future: self.layer.fan_out(call, level),
             },
         }
     }
@@ -103,7 +93,15 @@ impl<S: Service<Call, Response = Reply, Error = Error>> Service<Call> for Level<
 impl LevelLayer {
     /// Tells all at once. A backend that refuses or is silent keeps its own level: the client has asked for less or more
     /// to read, nothing that could fail.
-    fn fan_out(&self, call: Call) -> Fanned {
+    ///
+    /// Clients that share a backend share its level, so it is the least that any of them wants; the front keeps from
+    /// each what it did not ask for.
+    fn fan_out(&self, mut call: Call, level: LogLevel) -> Fanned {
+        let session = call.context.session.as_ref().map(|session| session.key);
+        let least = self.interest.set_level(session, level);
+        if least != level {
+            call.params.set_string(Slot::Level, least.as_str());
+        }
         let mut telling = JoinSet::new();
         for backend in self.catalogue.load().backends_with(Feature::Logging) {
             telling.spawn(timeout(PATIENCE, self.route.call_backend(backend, call.clone())));

@@ -66,7 +66,7 @@ impl<S: Service<Call, Response = Reply, Error = Error>> Service<Call> for Lists<
             }
         };
         Answer::known(match call.params.text(Slot::Cursor) {
-            None | Some(b"null") => Reply::Result(self.catalogue.load().list(kind).clone()),
+            None | Some(b"null") => Reply::Result(self.catalogue.load().list(kind, call.context.version).clone()),
             Some(_) => Reply::error(
                 codes::INVALID_PARAMS,
                 "invalid cursor: start the list again without one",

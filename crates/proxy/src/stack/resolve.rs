@@ -120,7 +120,7 @@ fn to_target(call: &mut Call, slot: Slot, target: ResourceTarget) {
 }
 
 /// A member that must be there and a string. Owned, because the call is changed next.
-fn string(call: &Call, slot: Slot, name: &str) -> Result<String, RpcError> {
+pub(super) fn string(call: &Call, slot: Slot, name: &str) -> Result<String, RpcError> {
     call.params
         .string(slot)
         .map(|text| text.into_owned())
@@ -132,7 +132,7 @@ fn unknown(what: &str, name: &str) -> RpcError {
     RpcError::new(codes::INVALID_PARAMS, &format!("unknown {what}: {}", shortened(name)))
 }
 
-fn no_resource(uri: &str) -> RpcError {
+pub(super) fn no_resource(uri: &str) -> RpcError {
     RpcError::with_data(
         codes::RESOURCE_NOT_FOUND,
         "resource not found",

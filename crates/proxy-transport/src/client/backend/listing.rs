@@ -38,6 +38,7 @@ pub(super) async fn all(
     name: &str,
 ) -> Result<Listing, Error> {
     let mut listing = Listing {
+        version: Some(hello.version),
         capabilities: Some(hello.capabilities.detached()),
         server_info: hello.server_info.as_ref().map(RawJson::detached),
         instructions: hello.instructions.clone(),

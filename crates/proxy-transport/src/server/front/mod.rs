@@ -33,7 +33,7 @@ mod sessionless;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -83,6 +83,23 @@ struct Inner {
     idle: Notify,
 }
 
+/// A front that lives no longer for being held like this.
+#[derive(Clone)]
+pub struct WeakFront(Weak<Inner>);
+
+impl WeakFront {
+    /// The front; `None` when everybody else has dropped it.
+    pub fn upgrade(&self) -> Option<Front> {
+        self.0.upgrade().map(Front)
+    }
+}
+
+impl std::fmt::Debug for WeakFront {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WeakFront")
+    }
+}
+
 impl Front {
     /// A front for `app`. Needs a tokio runtime only once it serves.
     pub fn new(options: FrontOptions, app: Arc<dyn App>) -> Self {
@@ -103,6 +120,11 @@ impl Front {
             unwanted: AtomicU64::new(0),
             idle: Notify::new(),
         }))
+    }
+
+    /// The same, without keeping it alive.
+    pub fn downgrade(&self) -> WeakFront {
+        WeakFront(Arc::downgrade(&self.0))
     }
 
     /// Whether `path` is answered with anything but 404.

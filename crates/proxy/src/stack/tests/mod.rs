@@ -1,5 +1,7 @@
 //! The stack over a scripted backend: names in, names out, lists, refusals.
 
+mod subscribe;
+
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -12,6 +14,7 @@ use tower::ServiceBuilder;
 use super::edge::edge;
 use super::localise::LocaliseLayer;
 use super::route::Route;
+use crate::interest::{Interest, Watch};
 
 /// What the backend got, as `method params`.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -53,7 +56,9 @@ fn proxy(answer: Result<Reply, Error>) -> (SharedService, Seen) {
             .layer(LocaliseLayer::new(&namespace))
             .service(backend),
     );
-    (edge(&catalogue, Route::new([backend])), seen)
+    let interest = Arc::new(Interest::default());
+    let watch: Watch = Arc::new(|_, _, _| {});
+    (edge(&catalogue, &interest, &watch, Route::new([backend])), seen)
 }
 
 fn ok(text: &str) -> Result<Reply, Error> {
