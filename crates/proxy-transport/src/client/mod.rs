@@ -15,7 +15,6 @@ pub mod backend;
 pub mod duplex;
 pub mod http;
 pub mod options;
-#[allow(dead_code, reason = "the peers take it up one after the other")]
 mod questions;
 #[allow(dead_code, reason = "the transports of that era come one by one")]
 pub(crate) mod sessionless;

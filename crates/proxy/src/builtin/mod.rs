@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_proxy_core::{Downstream, Error};
-use mcp_proxy_transport::client::duplex::{DuplexOptions, DuplexPeer};
+use mcp_proxy_transport::client::duplex::{Behalf, DuplexOptions, DuplexPeer};
 use mcp_proxy_transport::client::{BoxFuture, Connected, Connector};
 use tokio_util::task::TaskTracker;
 use tower_mcp::StdioTransport;
@@ -41,7 +41,7 @@ impl BuiltinConnector {
         }
     }
 
-    async fn open(&self) -> Result<Connected, Error> {
+    async fn open(&self, downstream: Arc<dyn Downstream>) -> Result<Connected, Error> {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
         let (reader, writer) = tokio::io::split(theirs);
         let limit = self.options.max_message_bytes;
@@ -56,13 +56,13 @@ impl BuiltinConnector {
             }
         });
         let (reader, writer) = tokio::io::split(ours);
-        DuplexPeer::connect(reader, writer, self.options.clone()).await
+        DuplexPeer::connect(reader, writer, self.options.clone(), Behalf::everybody(downstream)).await
     }
 }
 
 impl Connector for BuiltinConnector {
-    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
-        Box::pin(self.open())
+    fn connect(&self, downstream: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
+        Box::pin(self.open(downstream))
     }
 }
 

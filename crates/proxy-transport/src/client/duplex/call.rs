@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Inner;
-use super::link::{Link, Outbound, Waiting, does_not_read, not_open};
+use super::callers::Caller;
+use super::link::{Link, does_not_read, not_open};
+use super::waiting::{Outbound, Waiting};
 use super::wire;
 
 /// Makes a call. `inner` keeps the connection alive until the answer is there.
@@ -33,8 +35,8 @@ async fn send(link: &Arc<Link>, mut call: Call) -> Result<Reply, Error> {
     if token.is_some() {
         call.params.set(Slot::ProgressToken, &RawJson::encode(&id));
     }
-    let session = call.context.session.as_ref().map(|session| session.key);
-    let waiting = Waiting::new(call.client, session, token);
+    let caller = Caller::of(&call);
+    let waiting = Waiting::new(call.client, caller, token);
     let mut waiter = Waiter {
         answer: link.register(id, waiting.clone())?,
         link,
@@ -67,6 +69,8 @@ impl Waiter<'_> {
             match timeout_at(due, &mut self.answer).await {
                 Ok(answer) => return answer.unwrap_or_else(|_| Err(not_open())),
                 Err(_) if self.call.last_heard() + limit > Instant::now() => {}
+                // Its client is slow, not the backend.
+                Err(_) if self.link.is_asking(self.id) => self.call.hear(),
                 Err(_) => {
                     let sent = self.call.was_taken();
                     let message = format!("the backend said nothing for {} s", limit.as_secs_f64());
@@ -79,7 +83,7 @@ impl Waiter<'_> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        if self.link.forget(self.id) && !self.call.withdraw() && self.cancellable {
+        if self.link.give_up(self.id) && self.cancellable {
             self.link.cancel(self.id);
         }
     }

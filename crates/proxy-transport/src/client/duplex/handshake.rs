@@ -9,7 +9,9 @@ use crate::client::{Hello, Peer};
 
 /// Says `initialize` and `notifications/initialized`.
 pub(super) async fn handshake(peer: &DuplexPeer) -> Result<Hello, Error> {
-    let reply = peer.call(Call::new(Method::Initialize).with_params(opening())).await?;
+    let reply = peer
+        .call(Call::new(Method::Initialize).with_params(opening(&peer.inner.link.behalf.capabilities)))
+        .await?;
     let hello = match reply {
         Reply::Result(result) => read(&result)?,
         Reply::Error(error) => {
@@ -25,14 +27,14 @@ pub(super) async fn handshake(peer: &DuplexPeer) -> Result<Hello, Error> {
     Ok(hello)
 }
 
-/// What we say of ourselves. No capabilities: those of a client are not ours to promise.
-fn opening() -> Params {
+/// What we say of ourselves, and what may be asked on this connection.
+fn opening(capabilities: &RawJson) -> Params {
     let opening = serde_json::json!({
         "protocolVersion": ProtocolVersion::LATEST_SESSION.as_str(),
-        "capabilities": {},
         "clientInfo": { "name": "mcp-proxy", "version": env!("CARGO_PKG_VERSION") },
     });
-    Params::parse(RawJson::encode(&opening).as_bytes().clone()).unwrap_or_default()
+    let opening = RawJson::encode(&opening).with("capabilities", capabilities);
+    Params::parse(opening.as_bytes().clone()).unwrap_or_default()
 }
 
 fn read(result: &RawJson) -> Result<Hello, Error> {

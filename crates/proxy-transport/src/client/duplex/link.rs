@@ -1,22 +1,28 @@
 //! What the tasks and calls of one connection share: which calls wait for what, and whether it is still open.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use mcp_proxy_core::json::{Notification, RawJson};
-use mcp_proxy_core::{ClientHandle, Error, ErrorKind, Reply, SessionKey};
+use mcp_proxy_core::json::{Notification, Params, RawJson, RequestId};
+use mcp_proxy_core::{Error, ErrorKind, Method, Reply};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::asking::{Open, Verdict};
+use super::behalf::Behalf;
+use super::callers::{Caller, Callers, Running};
+use super::waiting::{Outbound, Waiting};
 use super::{DuplexOptions, wire};
+use crate::client::questions;
 
 /// The state of one connection. Its lock is held for a few instructions at a time.
 pub(super) struct Link {
     pub(super) options: DuplexOptions,
+    pub(super) behalf: Behalf,
     /// Messages in order; whoever sends waits for room.
     pub(super) requests: mpsc::Sender<Outbound>,
     /// Short messages nobody waits for: cancellations and answers to the backend.
@@ -30,8 +36,10 @@ pub(super) struct Link {
 struct State {
     closed: Option<Error>,
     waiting: HashMap<u64, Entry>,
-    /// How many calls of each session wait, for log messages that do not say whose they are.
-    sessions: HashMap<Option<SessionKey>, usize>,
+    /// Whose they are, for messages that do not say it.
+    callers: Callers,
+    /// What clients are asked at the moment.
+    questions: Open,
     last_used: Instant,
 }
 
@@ -39,29 +47,6 @@ struct Entry {
     call: Arc<Waiting>,
     answer: oneshot::Sender<Result<Reply, Error>>,
 }
-
-/// A call that waits for its answer.
-pub(super) struct Waiting {
-    pub(super) client: ClientHandle,
-    pub(super) token: Option<RawJson>,
-    session: Option<SessionKey>,
-    stage: Stage,
-    heard: Mutex<Instant>,
-}
-
-/// A message on its way to the writer.
-pub(super) struct Outbound {
-    pub(super) text: Bytes,
-    /// The call it belongs to; `None` for notifications.
-    pub(super) call: Option<Arc<Waiting>>,
-}
-
-/// How far a request has come. The writer takes it or the call withdraws it, whoever is first.
-struct Stage(AtomicU8);
-
-const QUEUED: u8 = 0;
-const TAKEN: u8 = 1;
-const WITHDRAWN: u8 = 2;
 
 /// What was dropped because it made no sense or belonged to nobody.
 #[derive(Debug, Default)]
@@ -73,17 +58,22 @@ pub(super) struct Counters {
 }
 
 impl Link {
-    pub(super) fn new(options: DuplexOptions) -> (Arc<Self>, mpsc::Receiver<Outbound>, mpsc::Receiver<Bytes>) {
+    pub(super) fn new(
+        options: DuplexOptions,
+        behalf: Behalf,
+    ) -> (Arc<Self>, mpsc::Receiver<Outbound>, mpsc::Receiver<Bytes>) {
         let (requests, to_write) = mpsc::channel(QUEUED_MESSAGES);
         let (control, short) = mpsc::channel(QUEUED_CONTROLS);
         let link = Self {
             options,
+            behalf,
             requests,
             control,
             state: Mutex::new(State {
                 closed: None,
                 waiting: HashMap::new(),
-                sessions: HashMap::new(),
+                callers: Callers::default(),
+                questions: Open::default(),
                 last_used: Instant::now(),
             }),
             counters: Counters::default(),
@@ -110,14 +100,22 @@ impl Link {
             ));
         }
         state.last_used = Instant::now();
-        *state.sessions.entry(call.session).or_default() += 1;
+        state.callers.enter(call.caller);
         state.waiting.insert(id, Entry { call, answer });
         Ok(waiter)
     }
 
-    /// Forgets a call; false when it was answered already.
-    pub(super) fn forget(&self, id: u64) -> bool {
-        self.state().remove(id).is_some()
+    /// Gives up a call; true when the backend may know of it and has not answered.
+    pub(super) fn give_up(&self, id: u64) -> bool {
+        let mut state = self.state();
+        let Some(entry) = state.remove(id) else {
+            return false;
+        };
+        let sent = !entry.call.withdraw();
+        if sent {
+            state.callers.give_up(id, entry.call.caller);
+        }
+        sent
     }
 
     /// Gives a call its answer; false when no such call has been sent.
@@ -127,7 +125,11 @@ impl Link {
             // An id that has not left this process was guessed.
             match state.waiting.get(&id) {
                 Some(entry) if entry.call.was_taken() => state.remove(id),
-                _ => None,
+                Some(_) => None,
+                None => {
+                    state.callers.settle(id);
+                    None
+                }
             }
         };
         // The call may be dropped at this very moment; then nobody wants the answer.
@@ -153,14 +155,73 @@ impl Link {
         self.state().waiting.get(&id).map(|entry| entry.call.clone())
     }
 
-    /// A call of the one client that a message without address can be meant for; `None` when it could be several.
+    /// The newest call of the one client that a message without address can be meant for; `None` when it could be several
+    /// clients', or nobody's.
     pub(super) fn only_client(&self) -> Option<Arc<Waiting>> {
         let state = self.state();
-        let one_session = state.sessions.len() == 1 && state.sessions.keys().all(Option::is_some);
-        if !one_session && state.waiting.len() != 1 {
-            return None;
+        match state.callers.running() {
+            Running::One(caller) => state.newest(caller).map(|(_, call)| call),
+            _ => None,
         }
-        state.waiting.values().next().map(|entry| entry.call.clone())
+    }
+
+    /// Finds out whom the backend asks, and asks: the client of a running call, or whose own connection this is.
+    pub(super) fn attribute(&self, id: &RequestId, method: Method, params: Params) -> Verdict {
+        let (end, ended) = oneshot::channel();
+        let (client, calls) = {
+            let state = self.state();
+            if state.closed.is_some() || state.questions.contains(id) {
+                return Verdict::Repeated;
+            }
+            match (state.callers.running(), self.behalf.owner) {
+                (Running::One(caller), _) => match state.newest(caller) {
+                    Some((_, call)) => (Some(call.client.clone()), state.sent_by(caller)),
+                    None => (None, Vec::new()),
+                },
+                (Running::Several, None) => return Verdict::Answer(questions::ambiguous()),
+                _ => (None, Vec::new()),
+            }
+        };
+        // Outside the lock: the client's side may call back.
+        let asked = match (client, self.behalf.owner) {
+            (Some(client), _) => client.ask(method.clone(), params),
+            (None, Some(owner)) => Some(self.behalf.downstream.ask(owner, method.clone(), params)),
+            (None, None) => None,
+        };
+        let Some(asked) = asked else {
+            return Verdict::Answer(questions::of_nobody(&method));
+        };
+        let mut state = self.state();
+        // Its calls may have ended meanwhile; those that are left decide.
+        let left: Vec<u64> = calls
+            .iter()
+            .copied()
+            .filter(|call| state.waiting.contains_key(call))
+            .collect();
+        if !calls.is_empty() && left.is_empty() {
+            return Verdict::Answer(questions::of_nobody(&method));
+        }
+        state.questions.add(id.clone(), left, end);
+        Verdict::Ask { asked, end: ended }
+    }
+
+    /// A question has been answered: the calls it is about wait for the backend again.
+    pub(super) fn close_question(&self, id: &RequestId) {
+        let mut state = self.state();
+        let calls = state.questions.close(id);
+        state.hear(&calls);
+    }
+
+    /// The backend takes a question of its own back.
+    pub(super) fn withdraw_question(&self, id: &RawJson) {
+        let mut state = self.state();
+        let calls = state.questions.withdraw(id);
+        state.hear(&calls);
+    }
+
+    /// Whether the client of a call is being asked about it: then it is not the backend that is silent.
+    pub(super) fn is_asking(&self, id: u64) -> bool {
+        self.state().questions.are_about(id)
     }
 
     /// Tells the backend something short, unless it has stopped reading.
@@ -193,7 +254,8 @@ impl Link {
             if state.closed.is_none() {
                 state.closed = Some(reason.clone());
             }
-            state.sessions.clear();
+            state.callers = Callers::default();
+            state.questions = Open::default();
             std::mem::take(&mut state.waiting)
         };
         self.done.cancel();
@@ -246,62 +308,29 @@ impl State {
     fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.waiting.remove(&id)?;
         self.last_used = Instant::now();
-        if let Some(count) = self.sessions.get_mut(&entry.call.session) {
-            *count -= 1;
-            if *count == 0 {
-                self.sessions.remove(&entry.call.session);
-            }
-        }
+        self.callers.leave(entry.call.caller);
+        self.questions.call_ended(id);
         Some(entry)
     }
-}
 
-impl Waiting {
-    pub(super) fn new(client: ClientHandle, session: Option<SessionKey>, token: Option<RawJson>) -> Arc<Self> {
-        Arc::new(Self {
-            client,
-            token,
-            session,
-            stage: Stage(AtomicU8::new(QUEUED)),
-            heard: Mutex::new(Instant::now()),
-        })
+    /// The backend has something to do for these calls again.
+    fn hear(&self, calls: &[u64]) {
+        for entry in calls.iter().filter_map(|call| self.waiting.get(call)) {
+            entry.call.hear();
+        }
     }
 
-    /// The writer takes the request; false when it was withdrawn.
-    pub(super) fn take(&self) -> bool {
-        self.stage.step(QUEUED, TAKEN)
+    /// The newest call of a client that was sent.
+    fn newest(&self, caller: Caller) -> Option<(u64, Arc<Waiting>)> {
+        let sent = self.waiting.iter().filter(|(_, entry)| entry.call.is_sent_by(caller));
+        let (id, entry) = sent.max_by_key(|(id, _)| **id)?;
+        Some((*id, entry.call.clone()))
     }
 
-    /// The writer gives back a request of which no byte has left.
-    pub(super) fn give_back(&self) {
-        self.stage.step(TAKEN, QUEUED);
-    }
-
-    /// Withdraws the request; false when the backend may know of it.
-    pub(super) fn withdraw(&self) -> bool {
-        self.stage.step(QUEUED, WITHDRAWN)
-    }
-
-    pub(super) fn was_taken(&self) -> bool {
-        self.stage.0.load(Ordering::Acquire) == TAKEN
-    }
-
-    /// The backend said something about this call.
-    pub(super) fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// When the backend last said something about this call.
-    pub(super) fn last_heard(&self) -> Instant {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Stage {
-    fn step(&self, from: u8, to: u8) -> bool {
-        self.0
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+    /// All calls of a client that were sent.
+    fn sent_by(&self, caller: Caller) -> Vec<u64> {
+        let sent = self.waiting.iter().filter(|(_, entry)| entry.call.is_sent_by(caller));
+        sent.map(|(id, _)| *id).collect()
     }
 }
 

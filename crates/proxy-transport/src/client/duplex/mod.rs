@@ -5,7 +5,7 @@
 //!     │ id, progress token      │ one flush for all that waits
 //!     ▼                         ▼
 //!   waiting calls ◄───────── reader task ◄── framing ◄── backend
-//!     answer · progress · log · list_changed · ping
+//!     answer · progress · log · list_changed · ping · question ──► a task each, until the client has answered
 //! ```
 //!
 //! The two tasks never wait for each other, nor for a client: pipes fill up in both directions, and whoever then waits
@@ -13,7 +13,10 @@
 //! same backend, so that a late answer cannot be taken for another call's.
 
 pub(crate) mod allowance;
+mod asking;
+mod behalf;
 mod call;
+mod callers;
 mod changes;
 pub(crate) mod framing;
 #[cfg(fuzzing)]
@@ -25,6 +28,8 @@ mod progress;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod waiting;
+mod watching;
 mod wire;
 mod writer;
 
@@ -39,9 +44,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub use self::behalf::Behalf;
 use self::framing::{Incoming, Outgoing};
 use self::lines::{LineReader, LineWriter};
 use self::link::Link;
+use self::watching::Watching;
 use super::options::{IDLE_TIMEOUT, MAX_MESSAGE_BYTES};
 use super::{BoxFuture, Connected, Hello, Peer, PeerEvent};
 
@@ -80,6 +87,7 @@ pub struct DuplexPeer {
 struct Inner {
     link: Arc<Link>,
     tasks: TaskTracker,
+    watching: Watching,
 }
 
 /// What a connection has dropped because it made no sense or belonged to nobody.
@@ -100,26 +108,31 @@ impl DuplexPeer {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn lines<R, W>(reader: R, writer: W, options: DuplexOptions) -> (Self, mpsc::Receiver<PeerEvent>)
+    pub fn lines<R, W>(
+        reader: R,
+        writer: W,
+        options: DuplexOptions,
+        behalf: Behalf,
+    ) -> (Self, mpsc::Receiver<PeerEvent>)
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let limit = options.max_message_bytes;
-        Self::start(LineReader::new(reader, limit), LineWriter::new(writer), options)
+        Self::start(LineReader::new(reader, limit), LineWriter::new(writer), options, behalf)
     }
 
     /// Starts speaking newline-delimited JSON-RPC and makes the handshake. Dropping the future ends the connection.
     ///
     /// # Errors
     /// Whatever kept the backend from answering.
-    pub async fn connect<R, W>(reader: R, writer: W, options: DuplexOptions) -> Result<Connected, Error>
+    pub async fn connect<R, W>(reader: R, writer: W, options: DuplexOptions, behalf: Behalf) -> Result<Connected, Error>
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let limit = options.max_message_bytes;
-        Self::connect_framed(LineReader::new(reader, limit), LineWriter::new(writer), options).await
+        Self::connect_framed(LineReader::new(reader, limit), LineWriter::new(writer), options, behalf).await
     }
 
     /// Starts speaking over any framing and makes the handshake. Dropping the future ends the connection.
@@ -130,8 +143,9 @@ impl DuplexPeer {
         incoming: impl Incoming,
         outgoing: impl Outgoing,
         options: DuplexOptions,
+        behalf: Behalf,
     ) -> Result<Connected, Error> {
-        let (peer, events) = Self::start(incoming, outgoing, options);
+        let (peer, events) = Self::start(incoming, outgoing, options, behalf);
         let hello = peer.handshake().await?;
         Ok(Connected {
             peer: Arc::new(peer),
@@ -144,9 +158,10 @@ impl DuplexPeer {
         incoming: impl Incoming,
         outgoing: impl Outgoing,
         mut options: DuplexOptions,
+        behalf: Behalf,
     ) -> (Self, mpsc::Receiver<PeerEvent>) {
         options.idle_timeout = options.idle_timeout.min(LONGEST_TIMEOUT);
-        let (link, to_write, control) = Link::new(options);
+        let (link, to_write, control) = Link::new(options, behalf);
         let (events, received) = mpsc::channel(EVENTS);
         let tasks = TaskTracker::new();
         tasks.spawn(writer::write(outgoing, to_write, control, link.clone()));
@@ -155,7 +170,11 @@ impl DuplexPeer {
             tasks.spawn(reader::read(incoming, link.clone(), events, closed));
         }
         tasks.close();
-        let inner = Arc::new(Inner { link, tasks });
+        let inner = Arc::new(Inner {
+            link,
+            tasks,
+            watching: Watching::default(),
+        });
         (Self { inner }, received)
     }
 
@@ -180,7 +199,7 @@ impl DuplexPeer {
     }
 
     /// A handle that does not keep the connection alive, for whoever watches it.
-    pub(crate) fn watch(&self) -> Watch {
+    pub(crate) fn follow(&self) -> Watch {
         Watch {
             link: self.inner.link.clone(),
         }
@@ -220,12 +239,18 @@ impl Peer for DuplexPeer {
         Box::pin(call::call(self.inner.clone(), call))
     }
 
-    fn notify(&self, _: SessionKey, _: Notification) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn notify(&self, client: SessionKey, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            match self.inner.link.behalf.owner == Some(client) {
+                true => self.inner.link.notify(&notification).await,
+                // Told on behalf of one, a shared backend would take it for all.
+                false => Ok(()),
+            }
+        })
     }
 
-    fn watch(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn watch(&self, uris: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(watching::subscribe(&self.inner, uris))
     }
 
     fn is_open(&self) -> bool {

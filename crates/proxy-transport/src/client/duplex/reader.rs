@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use mcp_proxy_core::json::{Message, Notification, RawJson, Request, Response, ScanError, ScanErrorKind};
-use mcp_proxy_core::{Error, ErrorKind, Method, RpcError, codes};
+use mcp_proxy_core::json::{Message, Notification, RawJson, Request, Response, ScanError, ScanErrorKind, Slot};
+use mcp_proxy_core::{Error, ErrorKind, Method, Reply, SessionKey};
 use memchr::memmem;
 use tokio::sync::mpsc;
 
 use super::allowance::Allowance;
+use super::asking::Asking;
 use super::changes::Changes;
 use super::framing::{FrameError, Incoming};
 use super::link::Link;
-use super::{progress, wire};
-use crate::client::PeerEvent;
+use super::progress;
+use crate::client::{PeerEvent, questions};
 
 /// Reads until the connection ends or is closed, and says so last.
 pub(super) async fn read(
@@ -25,6 +26,7 @@ pub(super) async fn read(
 ) {
     let mut reader = Reader {
         link: &link,
+        asking: Asking::new(link.clone()),
         changes: Changes::default(),
         complaints: Allowance::new(10, 1),
     };
@@ -32,6 +34,7 @@ pub(super) async fn read(
         tokio::select! {
             () = link.done.cancelled() => break None,
             () = reader.changes.due() => reader.changes.pass_on(&events),
+            () = reader.asking.reap() => {}
             message = incoming.next() => match message {
                 Ok(Some(text)) => reader.take(text),
                 Ok(None) => break Some(Error::new(ErrorKind::SentUnknown, "the backend ended the connection")),
@@ -63,7 +66,8 @@ pub(super) async fn read(
 }
 
 struct Reader<'a> {
-    link: &'a Link,
+    link: &'a Arc<Link>,
+    asking: Asking,
     changes: Changes,
     complaints: Allowance,
 }
@@ -81,7 +85,7 @@ impl Reader<'_> {
         match message {
             Message::Response(response) => self.response(response),
             Message::Notification(notification) => self.notification(notification),
-            Message::Request(request) => self.request(&request),
+            Message::Request(request) => self.request(request),
         }
     }
 
@@ -107,22 +111,42 @@ impl Reader<'_> {
                     self.complain(counter, "progress of no call that waits was dropped", None);
                 }
             }
-            Method::LogMessage => {
-                // It names no call, so it goes where it can be meant for one client only.
-                let call = self.link.only_client();
-                if let Some(call) = &call {
-                    call.hear();
-                }
-                if !call.is_some_and(|call| call.client.notify(notification)) {
-                    count(&self.link.counters.undeliverable);
+            // They name no call, so they go where they can be meant for one client only.
+            Method::LogMessage | Method::ElicitationComplete => self.unaddressed(notification),
+            // Whoever subscribed to the resource, or made the task, hears of it.
+            Method::ResourceUpdated => self.told(None, notification),
+            Method::TaskStatus => self.told(self.link.behalf.owner, notification),
+            Method::Cancelled => {
+                if let Some(id) = notification.params.value(Slot::RequestId) {
+                    self.link.withdraw_question(&id);
                 }
             }
-            // About requests of the backend, all of which are answered at once.
-            Method::Cancelled => {}
             method => match Changes::kinds(&method) {
                 [] => count(&self.link.counters.undeliverable),
                 kinds => self.changes.note(kinds),
             },
+        }
+    }
+
+    /// Hands a message to the one client that it can be meant for, if there is one.
+    fn unaddressed(&mut self, notification: Notification) {
+        let taken = match (self.link.only_client(), self.link.behalf.owner) {
+            (Some(call), _) => {
+                call.hear();
+                call.client.notify(notification)
+            }
+            (None, Some(owner)) => self.link.behalf.downstream.tell(Some(owner), notification),
+            (None, None) => false,
+        };
+        if !taken {
+            count(&self.link.counters.undeliverable);
+        }
+    }
+
+    /// Hands a message to whom it concerns outside calls.
+    fn told(&mut self, to: Option<SessionKey>, notification: Notification) {
+        if !self.link.behalf.downstream.tell(to, notification) {
+            count(&self.link.counters.undeliverable);
         }
     }
 
@@ -150,15 +174,16 @@ impl Reader<'_> {
         true
     }
 
-    fn request(&mut self, request: &Request) {
-        let text = if request.method == Method::Ping {
-            wire::pong(&request.id)
-        } else {
-            count(&self.link.counters.refused);
-            let error = RpcError::new(codes::METHOD_NOT_FOUND, "the client does not offer this method");
-            wire::refusal(&request.id, &error)
+    fn request(&mut self, request: Request) {
+        let (id, method) = (request.id.clone(), request.method.clone());
+        let Some(reply) = self.asking.take(request) else {
+            return;
         };
-        if !self.link.tell(text) {
+        if matches!(reply, Reply::Error(_)) {
+            count(&self.link.counters.refused);
+            tracing::debug!(backend = %self.link.options.name, %method, "a request of the backend was refused");
+        }
+        if !self.link.tell(questions::response(&id, &reply)) {
             let counter = &self.link.counters.undeliverable;
             self.complain(counter, "a request of a backend that does not read was dropped", None);
         }

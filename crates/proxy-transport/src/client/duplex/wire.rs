@@ -1,8 +1,8 @@
-//! The texts we send: requests, notifications, answers to what a backend asks.
+//! The texts we send: requests and notifications.
 
 use bytes::Bytes;
-use mcp_proxy_core::json::{Params, RawJson, RequestId};
-use mcp_proxy_core::{Method, RpcError};
+use mcp_proxy_core::Method;
+use mcp_proxy_core::json::{Params, RawJson};
 
 /// A request under an id of ours.
 pub(super) fn request(id: u64, method: &Method, params: &Params) -> Bytes {
@@ -22,28 +22,6 @@ pub(super) fn notification(method: &Method, params: &Params) -> Bytes {
 /// Tells the backend that nobody waits for the answer to `id` any more.
 pub(super) fn cancelled(id: u64) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#).into()
-}
-
-/// An empty result: the answer to a ping.
-pub(super) fn pong(id: &RequestId) -> Bytes {
-    response(id, b"\"result\":{}")
-}
-
-/// An error for a request of the backend.
-pub(super) fn refusal(id: &RequestId, error: &RpcError) -> Bytes {
-    response(id, &[b"\"error\":", error.raw().as_bytes().as_ref()].concat())
-}
-
-fn response(id: &RequestId, outcome: &[u8]) -> Bytes {
-    [
-        b"{\"jsonrpc\":\"2.0\",\"id\":",
-        id.as_bytes().as_ref(),
-        b",",
-        outcome,
-        b"}",
-    ]
-    .concat()
-    .into()
 }
 
 fn finish(mut text: Vec<u8>, method: &Method, params: &Params) -> Bytes {
@@ -80,13 +58,6 @@ mod tests {
         assert_eq!(
             notification(&Method::Initialized, &Params::absent()),
             r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
-        );
-        let id = RequestId::from("q");
-        assert_eq!(pong(&id), r#"{"jsonrpc":"2.0","id":"q","result":{}}"#);
-        let refused = refusal(&id, &RpcError::new(-32601, "no"));
-        assert_eq!(
-            refused,
-            r#"{"jsonrpc":"2.0","id":"q","error":{"code":-32601,"message":"no"}}"#
         );
         assert!(matches!(Message::scan(cancelled(3)), Ok(Message::Notification(_))));
     }

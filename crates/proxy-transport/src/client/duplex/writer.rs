@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::framing::Outgoing;
-use super::link::{Link, Outbound, Waiting};
+use super::link::Link;
+use super::waiting::{Outbound, Waiting};
 
 /// Writes what is queued until the connection is closed. Messages that wait are written with one flush.
 pub(super) async fn write(

@@ -27,7 +27,7 @@ use url::{Position, Url};
 
 use self::posts::{Posts, Told};
 use super::duplex::framing::{FrameError, Incoming};
-use super::duplex::{DuplexOptions, DuplexPeer};
+use super::duplex::{Behalf, DuplexOptions, DuplexPeer};
 use super::http::reach::{EventBody, Reach};
 use super::options::HttpOptions;
 use super::{BoxFuture, Connected, Connector};
@@ -53,7 +53,7 @@ impl SseConnector {
         }
     }
 
-    async fn open(&self) -> Result<Connected, Error> {
+    async fn open(&self, downstream: Arc<dyn Downstream>) -> Result<Connected, Error> {
         let reach = self.reach.clone()?;
         reach.prepare().await?;
         let mut body = reach.events().await?;
@@ -77,13 +77,14 @@ impl SseConnector {
             max_message_bytes: self.options.max_message_bytes,
             ids: self.ids.clone(),
         };
-        DuplexPeer::connect_framed(events, Posts::new(reach, endpoint, tell), options).await
+        let posts = Posts::new(reach, endpoint, tell);
+        DuplexPeer::connect_framed(events, posts, options, Behalf::everybody(downstream)).await
     }
 }
 
 impl Connector for SseConnector {
-    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
-        Box::pin(self.open())
+    fn connect(&self, downstream: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
+        Box::pin(self.open(downstream))
     }
 }
 

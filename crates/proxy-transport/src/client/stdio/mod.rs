@@ -1,7 +1,8 @@
 //! Backends that are child processes and speak over their standard input and output.
 //!
-//! One process serves all clients; with [`SessionMode::PerClient`] each client has one of its own, and a first one shows
-//! the catalogue what the backend offers. A process is stopped by closing its input, then SIGTERM, then SIGKILL, to its
+//! One process serves all clients; with [`SessionMode::PerClient`] each client has one of its own, callers without a session
+//! share one with those of the same principal that declare the same, and a first one shows the catalogue what the backend
+//! offers. A process is stopped by closing its input, then SIGTERM, then SIGKILL, to its
 //! whole group. Nobody has to wait for that: every process has a keeper task that sees to its end, and whoever drops a
 //! connector, a peer or a connect future leaves nothing behind.
 //!
@@ -23,8 +24,9 @@ use mcp_proxy_core::json::Notification;
 use mcp_proxy_core::{Call, CallFuture, Downstream, Error, SessionKey};
 use tokio_util::task::TaskTracker;
 
-use self::clients::Clients;
+use self::clients::{Clients, Party};
 use self::process::Process;
+use super::duplex::Behalf;
 use super::options::{SessionMode, StdioOptions};
 use super::{BoxFuture, Connected, Connector, Peer};
 
@@ -59,12 +61,14 @@ impl StdioConnector {
         }
     }
 
-    async fn open(&self) -> Result<Connected, Error> {
-        let (process, events) = Process::start(&self.shared)?;
+    async fn open(&self, downstream: Arc<dyn Downstream>) -> Result<Connected, Error> {
+        let behalf = Behalf::everybody(downstream.clone());
+        let (process, events) = Process::start(&self.shared, behalf, self.shared.options.idle_stop)?;
         let hello = process.handshake(&self.shared).await?;
         let own = self.shared.options.session == SessionMode::PerClient;
         let peer = StdioPeer {
             shared: self.shared.clone(),
+            downstream,
             process: Arc::new(process),
             clients: own.then(|| (self.clients.clone(), self.clients.adopt())),
         };
@@ -77,14 +81,15 @@ impl StdioConnector {
 }
 
 impl Connector for StdioConnector {
-    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
-        Box::pin(self.open())
+    fn connect(&self, downstream: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
+        Box::pin(self.open(downstream))
     }
 }
 
 /// A backend's running process, or its first one.
 struct StdioPeer {
     shared: Arc<Shared>,
+    downstream: Arc<dyn Downstream>,
     process: Arc<Process>,
     /// The processes of clients, where each has its own, and our number among those who use them.
     clients: Option<(Arc<Clients>, u64)>,
@@ -92,11 +97,11 @@ struct StdioPeer {
 
 impl Peer for StdioPeer {
     fn call(&self, call: Call) -> CallFuture {
-        match (&self.clients, &call.context.session) {
-            (Some((clients, _)), Some(session)) => {
-                let (clients, shared, client) = (clients.clone(), self.shared.clone(), session.key);
+        match (&self.clients, Party::of(&call)) {
+            (Some((clients, _)), Some(party)) => {
+                let (clients, shared, downstream) = (clients.clone(), self.shared.clone(), self.downstream.clone());
                 Box::pin(async move {
-                    let reply = clients.call(&shared, client, call).await;
+                    let reply = clients.call(&shared, &downstream, party, call).await;
                     reply.map_err(|error| error.backend(shared.name.clone()))
                 })
             }
@@ -104,12 +109,18 @@ impl Peer for StdioPeer {
         }
     }
 
-    fn notify(&self, _: SessionKey, _: Notification) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn notify(&self, client: SessionKey, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        let own = self.clients.as_ref().and_then(|(clients, _)| clients.get(client));
+        Box::pin(async move {
+            match own {
+                Some(process) => process.peer.notify(client, notification).await,
+                None => Ok(()),
+            }
+        })
     }
 
-    fn watch(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn watch(&self, uris: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        self.process.peer.watch(uris)
     }
 
     fn is_open(&self) -> bool {

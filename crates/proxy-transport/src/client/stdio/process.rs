@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::stderr::{self, LastWords};
 use super::{Shared, command, signal};
-use crate::client::duplex::{DuplexOptions, DuplexPeer, Watch};
+use crate::client::duplex::{Behalf, DuplexOptions, DuplexPeer, Watch};
 use crate::client::{Hello, Peer, PeerEvent};
 use crate::supervise::COMPLAINT;
 
@@ -27,8 +27,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the command. The handshake is still to be made.
-    pub(super) fn start(shared: &Arc<Shared>) -> Result<(Self, mpsc::Receiver<PeerEvent>), Error> {
+    /// Starts the command on somebody's behalf; after `idle_stop` without a call it is stopped. The handshake is still to
+    /// be made.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        behalf: Behalf,
+        idle_stop: Option<Duration>,
+    ) -> Result<(Self, mpsc::Receiver<PeerEvent>), Error> {
         let mut child = command::start(&shared.options)?;
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -40,7 +45,7 @@ impl Process {
             max_message_bytes: shared.options.max_message_bytes,
             ids: shared.ids.clone(),
         };
-        let (peer, events) = DuplexPeer::lines(stdout, stdin, options);
+        let (peer, events) = DuplexPeer::lines(stdout, stdin, options, behalf);
         let last_words = Arc::new(LastWords::default());
         let (stop, (tell_end, ended)) = (CancellationToken::new(), watch::channel(None));
         let (log, mut end) = (
@@ -62,7 +67,8 @@ impl Process {
             shared: shared.clone(),
             pid: child.id(),
             child,
-            watch: peer.watch(),
+            watch: peer.follow(),
+            idle_stop,
         };
         tracing::debug!(backend = %shared.name, pid = keeper.pid, "backend process started");
         shared.tasks.spawn(keeper.run(stop.clone(), tell_end));
@@ -129,6 +135,7 @@ struct Keeper {
     pid: Option<u32>,
     child: Child,
     watch: Watch,
+    idle_stop: Option<Duration>,
 }
 
 impl Keeper {
@@ -156,11 +163,7 @@ impl Keeper {
 
     /// Waits until the child ends by itself, or somebody or something says that it must (`None`).
     async fn wait(&mut self, stop: &CancellationToken) -> Option<ExitStatus> {
-        let silence = self
-            .shared
-            .options
-            .idle_stop
-            .map(|silence| silence.min(LONGEST_SILENCE));
+        let silence = self.idle_stop.map(|silence| silence.min(LONGEST_SILENCE));
         let mut look_again = silence.map(|silence| Instant::now() + silence);
         loop {
             let idle = async {

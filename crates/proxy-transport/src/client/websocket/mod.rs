@@ -19,7 +19,7 @@ use mcp_proxy_core::{Downstream, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
-use super::duplex::{DuplexOptions, DuplexPeer};
+use super::duplex::{Behalf, DuplexOptions, DuplexPeer};
 use super::http::reach::Reach;
 use super::options::HttpOptions;
 use super::{BoxFuture, Connected, Connector};
@@ -49,13 +49,13 @@ impl WebSocketConnector {
         }
     }
 
-    async fn open(&self) -> Result<Connected, Error> {
+    async fn open(&self, downstream: Arc<dyn Downstream>) -> Result<Connected, Error> {
         let reach = self.reach.as_ref().map_err(Clone::clone)?;
         reach.prepare().await?;
-        self.open_over(reach.dial().await?, reach).await
+        self.open_over(reach.dial().await?, reach, downstream).await
     }
 
-    async fn open_over<S>(&self, stream: S, reach: &Reach) -> Result<Connected, Error>
+    async fn open_over<S>(&self, stream: S, reach: &Reach, downstream: Arc<dyn Downstream>) -> Result<Connected, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -68,13 +68,13 @@ impl WebSocketConnector {
             max_message_bytes: limit,
             ids: self.ids.clone(),
         };
-        DuplexPeer::connect_framed(incoming, outgoing, options).await
+        DuplexPeer::connect_framed(incoming, outgoing, options, Behalf::everybody(downstream)).await
     }
 }
 
 impl Connector for WebSocketConnector {
-    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
-        Box::pin(self.open())
+    fn connect(&self, downstream: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
+        Box::pin(self.open(downstream))
     }
 }
 

@@ -85,7 +85,10 @@ async fn attempt(subprotocol: Option<&'static str>) -> (Result<Connected, Error>
             _ => backend,
         }
     };
-    tokio::join!(connector.open_over(ours, reach), backend)
+    tokio::join!(
+        connector.open_over(ours, reach, <dyn mcp_proxy_core::Downstream>::nobody()),
+        backend
+    )
 }
 
 async fn connected() -> (Connected, Backend) {
@@ -223,7 +226,10 @@ async fn large_messages_both_ways_at_once_do_not_hang() {
     let (ours, theirs) = tokio::io::duplex(4096);
     let reach = connector.reach.as_ref().unwrap();
     let welcome = async { accept(theirs, Some("mcp")).await.welcome().await };
-    let (connected, mut backend) = tokio::join!(connector.open_over(ours, reach), welcome);
+    let (connected, mut backend) = tokio::join!(
+        connector.open_over(ours, reach, <dyn mcp_proxy_core::Downstream>::nobody()),
+        welcome
+    );
     let peer = connected.unwrap().peer;
     let mut other = JoinSet::new();
     // It answers each call before it reads the next, as simple servers do.

@@ -1,83 +1,11 @@
-//! The peer against a scripted other side.
+//! Calls, their answers and their ends.
 
-use std::sync::Mutex;
-
+use mcp_proxy_core::ProtocolVersion;
 use mcp_proxy_core::catalogue::Kind;
-use mcp_proxy_core::json::{Message, Params};
-use mcp_proxy_core::{Asked, ClientHandle, ClientPort, Interim, Method, ProtocolVersion, Reply, Session};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
-use tokio::task::JoinSet;
+use mcp_proxy_core::json::Message;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-
-/// The backend's end of the pipe.
-struct Backend {
-    input: BufReader<ReadHalf<DuplexStream>>,
-    output: WriteHalf<DuplexStream>,
-}
-
-impl Backend {
-    async fn read(&mut self) -> String {
-        let mut line = String::new();
-        self.input.read_line(&mut line).await.unwrap();
-        line.trim_end().to_owned()
-    }
-
-    async fn write(&mut self, text: &str) {
-        self.output.write_all(format!("{text}\n").as_bytes()).await.unwrap();
-    }
-
-    /// Writes a ping and waits for its answer: what was written before has been read then.
-    async fn settle(&mut self) {
-        self.write(r#"{"jsonrpc":"2.0","id":"sync","method":"ping"}"#).await;
-        assert_eq!(self.read().await, r#"{"jsonrpc":"2.0","id":"sync","result":{}}"#);
-    }
-}
-
-fn connected(pipe: usize) -> (DuplexPeer, mpsc::Receiver<PeerEvent>, Backend) {
-    let (ours, theirs) = tokio::io::duplex(pipe);
-    let (reader, writer) = tokio::io::split(ours);
-    let (peer, events) = DuplexPeer::lines(reader, writer, DuplexOptions::new("test"));
-    let (input, output) = tokio::io::split(theirs);
-    let input = BufReader::new(input);
-    (peer, events, Backend { input, output })
-}
-
-/// A client that writes down what it is told.
-#[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
-
-impl ClientPort for Notes {
-    fn notify(&self, message: Interim) -> bool {
-        let params = String::from_utf8(message.params.to_bytes().to_vec()).unwrap();
-        self.0.lock().unwrap().push(format!("{} {params}", message.method));
-        true
-    }
-
-    fn ask(&self, _: Method, _: Params) -> Asked {
-        Box::pin(async { Ok(Reply::error(-1, "nobody asks here")) })
-    }
-}
-
-fn tool_call(params: &str) -> Call {
-    Call::new(Method::ToolsCall).with_params(Params::parse(params.to_owned()).unwrap())
-}
-
-fn of_session(key: u64) -> (Call, Arc<Notes>) {
-    let notes = Arc::new(Notes::default());
-    let mut call = tool_call(r#"{"name":"t"}"#);
-    call.client = ClientHandle::new(notes.clone());
-    call.context.session = Some(Arc::new(Session {
-        key: SessionKey(key),
-        version: ProtocolVersion::LATEST_SESSION,
-        declared: mcp_proxy_core::Declared::nothing(),
-    }));
-    (call, notes)
-}
-
-fn result(reply: Result<Reply, Error>) -> String {
-    reply.unwrap().result().unwrap().as_str().to_owned()
-}
 
 #[tokio::test]
 async fn the_handshake_tells_who_is_there() {
@@ -146,7 +74,7 @@ async fn answers_find_their_calls_in_any_order_and_progress_its_client() {
     assert_eq!(error.raw().as_str(), r#"{"code":-32602,"message":"m","x":1}"#);
     assert_eq!(result(two), r#"{"n":2}"#);
     assert_eq!(
-        *notes.0.lock().unwrap(),
+        notes.told(),
         [r#"notifications/progress {"progressToken":"mine","progress":0.5}"#]
     );
     let dropped = peer.dropped();
@@ -196,9 +124,9 @@ async fn log_messages_go_where_they_can_be_meant_for_one_client_only() {
     }
     backend.write(&log(3)).await;
     backend.settle().await;
-    let told = a_notes.0.lock().unwrap().len() + b_notes.0.lock().unwrap().len();
+    let told = a_notes.told().len() + b_notes.told().len();
     assert_eq!(told, 1, "to either call of the one client");
-    assert_eq!(*c_notes.0.lock().unwrap(), [r#"notifications/message {"n":3}"#]);
+    assert_eq!(c_notes.told(), [r#"notifications/message {"n":3}"#]);
     assert_eq!(peer.dropped().undeliverable, 1);
 }
 
@@ -215,7 +143,7 @@ async fn junk_is_dropped_pings_are_answered_and_other_requests_refused() {
         backend
             .read()
             .await
-            .starts_with(r#"{"jsonrpc":"2.0","id":5,"error":{"code":-32601,"#)
+            .starts_with(r#"{"jsonrpc":"2.0","id":5,"error":{"code":-32600,"#)
     );
     backend.settle().await;
     assert_eq!((peer.dropped().junk, peer.dropped().refused), (4, 1));
@@ -317,7 +245,7 @@ async fn a_message_without_end_is_the_end() {
     options.max_message_bytes = 1000;
     let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
     let (reader, writer) = tokio::io::split(ours);
-    let (small, mut small_events) = DuplexPeer::lines(reader, writer, options);
+    let (small, mut small_events) = DuplexPeer::lines(reader, writer, options, for_all());
     theirs.write_all(&vec![b'x'; 1002]).await.unwrap();
     let Some(PeerEvent::Closed(error)) = small_events.recv().await else {
         panic!("must close");
