@@ -54,6 +54,8 @@ pub(crate) struct Source {
 pub(crate) enum Command {
     /// Serve the configuration (the default)
     Serve,
+    /// Be one MCP server on standard input and output, for applications that start their servers
+    Stdio,
     /// Report everything that is wrong with the configuration; connect to nothing
     Check(Check),
     /// Show the tools, resources and prompts of a server

@@ -14,7 +14,10 @@ mod output;
 mod port;
 mod report;
 mod serve;
+mod signals;
 mod source;
+mod start;
+mod stdio;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +46,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None if cli.check => check::run(source, &args::Check::default()),
         None | Some(Command::Serve) => serve::run(source),
+        Some(Command::Stdio) => stdio::run(source),
         Some(Command::Check(check)) => check::run(source, &check),
         Some(Command::List(list)) => list::run(source, &list),
         Some(Command::Call(call)) => call::run(source, &call),

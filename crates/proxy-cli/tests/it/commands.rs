@@ -75,6 +75,7 @@ async fn help_version_and_mistakes_in_usage() {
         "--from-mcp-json",
         "--import-mcp-json",
         "serve",
+        "stdio",
         "check",
         "list",
         "call",

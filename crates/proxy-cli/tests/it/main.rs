@@ -11,7 +11,8 @@
 //! - `chain`: a proxy behind a proxy;
 //! - `faults`: backends are killed and hang, the proxy itself is killed;
 //! - `conformance`: the published conformance suite through the proxy;
-//! - `commands`: the command line.
+//! - `commands`: the command line;
+//! - `stdio_front`: the proxy as a program that a client starts.
 
 #![expect(clippy::print_stderr, reason = "what a test says goes to its own output")]
 
@@ -23,4 +24,5 @@ mod conformance;
 mod faults;
 mod front;
 mod isolation;
+mod stdio_front;
 mod support;

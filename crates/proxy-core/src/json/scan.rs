@@ -17,8 +17,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The offsets, to slice the text by.
-    pub fn range(self) -> std::ops::Range<usize> {
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
 }

@@ -1,6 +1,6 @@
 //! [`Hub`]: the backends of one plan, and the catalogue merged from what they offer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,7 +9,7 @@ use mcp_proxy_core::json::{Notification, Params, RawJson};
 use mcp_proxy_core::{Downstream, SharedService};
 use mcp_proxy_core::{Method, SessionKey};
 use mcp_proxy_transport::client::Connector;
-use mcp_proxy_transport::client::backend::{Backend, BackendOptions, Backoff, Phase};
+use mcp_proxy_transport::client::backend::{Backend, BackendOptions, Backoff, Phase, Status};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ pub(crate) struct Hub {
     sources: Vec<Source>,
     instructions: Option<Box<str>>,
     catalogue: CatalogueHandle,
+    /// Held while the catalogue is merged.
+    merging: Mutex<()>,
     service: SharedService,
     interest: Arc<Interest>,
     watch: Watch,
@@ -92,6 +94,7 @@ impl Hub {
             sources,
             instructions,
             catalogue,
+            merging: Mutex::default(),
             service,
             interest,
             watch,
@@ -170,12 +173,37 @@ impl Hub {
             .collect()
     }
 
+    /// Waits until every backend has been asked for its lists and they are in the catalogue; not for long.
+    pub(crate) async fn settled(&self) {
+        let first_attempts = async {
+            for backend in &self.backends {
+                let under_way = |status: &Status| {
+                    let connecting = matches!(status.phase, Phase::Idle | Phase::Connecting);
+                    connecting && status.listing.is_none() && status.failures == 0
+                };
+                // It fails when the backend was stopped, which settles it too.
+                let _ = backend.follow().wait_for(|status| !under_way(status)).await;
+            }
+        };
+        // Whoever hangs is left behind, and `list_changed` follows when it comes.
+        let _ = tokio::time::timeout_at(self.started + GRACE, first_attempts).await;
+        self.refresh();
+    }
+
+    /// Merges the catalogue anew; the old one and the new one.
+    fn refresh(&self) -> (Arc<Catalogue>, Arc<Catalogue>) {
+        // One at a time, so that an older merge never replaces a newer one.
+        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Arc::new(merge(&self.backends, &self.sources, self.instructions.clone()));
+        (self.catalogue.swap(new.clone()), new)
+    }
+
     /// Keeps the catalogue current; `tell` is called with each `list_changed` that clients should hear. Never ends.
     pub(crate) async fn follow(&self, tell: impl Fn(Notification)) {
         let mut warned = Vec::new();
         loop {
             self.changed.notified().await;
-            let new = Arc::new(merge(&self.backends, &self.sources, self.instructions.clone()));
+            let (old, new) = self.refresh();
             for warning in new.warnings() {
                 // Said once, not with every change of some other backend.
                 if !warned.contains(warning) {
@@ -183,7 +211,6 @@ impl Hub {
                 }
             }
             warned = new.warnings().to_vec();
-            let old = self.catalogue.swap(new.clone());
             for method in differences(&old, &new) {
                 tell(Notification {
                     method,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mcp_proxy_transport::server::front::Front;
 use mcp_proxy_transport::server::listen::Listener;
 use mcp_proxy_transport::server::options::ListenOptions;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -152,6 +153,29 @@ impl Proxy {
                 shutdown.await;
                 self.stop().await;
             }
+        }
+    }
+
+    /// Serves one client over a pair of byte streams, one message a line, as a program does over its standard input and
+    /// output; no listener is needed. Ends when the client closes `input` or reads no more, then stops at once, or when
+    /// `shutdown` ends, then drains.
+    ///
+    /// The first message is answered once every backend has been asked for its lists, or after five seconds.
+    pub async fn run_over<R, W>(self, input: R, output: W, shutdown: impl Future<Output = ()>)
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (hub, front) = (self.running.hub.clone(), self.running.front.clone());
+        // A client is there, whatever it will say.
+        hub.wake();
+        let talk = front.serve_lines(input, output, hub.settled());
+        tokio::pin!(talk);
+        tokio::select! {
+            () = shutdown => {
+                tokio::join!(self.stop(), talk);
+            }
+            () = &mut talk => self.stop().await,
         }
     }
 

@@ -66,13 +66,11 @@ impl Patience {
         Ok(chunk)
     }
 
-    /// Something has arrived, or is not the backend's to send.
-    pub(super) fn hear(self: Pin<&mut Self>) {
+    fn hear(self: Pin<&mut Self>) {
         *self.project().heard = Instant::now();
     }
 
-    /// Ready with the error once the limit is over. Only polled while the backend's silence counts.
-    pub(super) fn poll_expired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+    fn poll_expired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
         let mut this = self.project();
         loop {
             if this.timer.as_mut().poll(cx).is_pending() {

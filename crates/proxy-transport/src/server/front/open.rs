@@ -7,13 +7,14 @@ use mcp_proxy_core::json::{RawJson, Request};
 use mcp_proxy_core::{Declared, ProtocolVersion, Reply, Session, codes};
 
 use super::Inner;
+use super::answer::Answer;
 use super::body::FrontBody;
 use super::caller::Caller;
 use super::guard::Accept;
 use super::post::answered;
 use super::respond::{Refusal, SESSION_ID};
 use super::running::Cause;
-use super::session::Sessions;
+use super::session::{Entry, Sessions};
 use crate::server::Welcome;
 
 /// Most bytes of `capabilities` and `clientInfo` together: they are kept as long as the session.
@@ -21,33 +22,18 @@ const MAX_BYTES: usize = 64 * 1024;
 
 /// Answers an `initialize` request.
 pub(super) fn open(front: &Arc<Inner>, headers: &HeaderMap, request: &Request, accept: Accept) -> Response<FrontBody> {
-    let opened = admit(front, headers).and_then(|()| introduce(request));
-    let session = match opened {
-        Ok(session) => Arc::new(session),
+    let opened = admit(front, headers).and_then(|()| enter(front, request));
+    let (entry, answer) = match opened {
+        Ok(opened) => opened,
         Err(refusal) => return refusal.response(Some(&request.id)),
     };
-    let (entry, evicted) = match front.sessions.open(session.clone()) {
-        Ok(opened) => opened,
-        Err(error) => {
-            tracing::error!(%error, "no session can be opened without randomness from the system");
-            let message = "the proxy failed inside; its log says more";
-            let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, codes::INTERNAL_ERROR, message);
-            return refusal.response(Some(&request.id));
-        }
-    };
-    for old in evicted {
-        front.end(&old, Cause::SessionEnded);
-    }
-    front.start_sweeping();
-    front.app.session_opened(&session);
-    let result = welcome(session.version, &front.app.welcome(session.version));
-    let answer = super::answer::Answer::new(Some(&request.id), Ok(Reply::Result(result)));
     let mut response = answered(answer, accept);
     response.headers_mut().insert(SESSION_ID, entry.wire_id());
     response
 }
 
-fn admit(front: &Inner, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Opens a session for whoever sent this, and answers.
+pub(super) fn enter(front: &Arc<Inner>, request: &Request) -> Result<(Arc<Entry>, Answer), Refusal> {
     if front.is_draining() {
         let message = "the proxy is shutting down";
         return Err(Refusal::new(
@@ -56,6 +42,22 @@ fn admit(front: &Inner, headers: &HeaderMap) -> Result<(), Refusal> {
             message,
         ));
     }
+    let session = Arc::new(introduce(request)?);
+    let (entry, evicted) = front.sessions.open(session.clone()).map_err(|error| {
+        tracing::error!(%error, "no session can be opened without randomness from the system");
+        let message = "the proxy failed inside; its log says more";
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, codes::INTERNAL_ERROR, message)
+    })?;
+    for old in evicted {
+        front.end(&old, Cause::SessionEnded);
+    }
+    front.start_sweeping();
+    front.app.session_opened(&session);
+    let result = welcome(session.version, &front.app.welcome(session.version));
+    Ok((entry, Answer::new(Some(&request.id), Ok(Reply::Result(result)))))
+}
+
+fn admit(front: &Inner, headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.contains_key(SESSION_ID) {
         // An unknown id is refused as such, so that a client that restarts knows what to do.
         Caller::find(front, headers)?;

@@ -25,7 +25,6 @@ use super::job::{Begun, Item, Job, begin};
 use super::open::open;
 use super::respond::{Refusal, empty, events, json};
 use super::running::{Cause, Step, cancelled};
-use super::sessionless;
 
 /// Most messages of a batch.
 const MAX_BATCH: usize = 100;
@@ -44,12 +43,7 @@ where
         Ok(body) => body,
         Err(refusal) => return refusal.response(None),
     };
-    let message = Message::scan(body.clone());
-    if sessionless::claims(&head.headers, &message) {
-        drop(body);
-        return sessionless::post(front, head.headers, message, accept).await;
-    }
-    let job = match message {
+    let job = match Message::scan(body.clone()) {
         Ok(Message::Request(request)) if request.method == Method::Initialize => {
             return open(front, &head.headers, &request, accept);
         }
@@ -96,7 +90,7 @@ where
 }
 
 /// Waits for the answer, or for the reason to begin a stream.
-pub(super) async fn finish(front: &Inner, mut job: Job, accept: Accept) -> Response<FrontBody> {
+async fn finish(front: &Inner, mut job: Job, accept: Accept) -> Response<FrontBody> {
     let keep_alive = front.options.keep_alive;
     let mut first = None;
     if accept.json {
@@ -146,7 +140,7 @@ fn negotiate(accept: Accept, is_json: bool) -> Result<(), Refusal> {
 }
 
 /// Acts on a notification of a client.
-fn notice(front: &Inner, caller: &Caller, notification: Notification) {
+pub(super) fn notice(front: &Inner, caller: &Caller, notification: Notification) {
     let Some(session) = &caller.session else { return };
     match notification.method {
         Method::Cancelled => {
@@ -167,7 +161,7 @@ fn notice(front: &Inner, caller: &Caller, notification: Notification) {
 
 /// Takes a client's answer to what a backend asked. One that nobody waits for is dropped: it came late, or twice, or from
 /// a session that was not asked.
-fn reply(front: &Inner, caller: &Caller, response: rpc::Response) {
+pub(super) fn reply(front: &Inner, caller: &Caller, response: rpc::Response) {
     let id = response.id.and_then(|id| id.as_u64());
     let wanted = match (&caller.session, id) {
         (Some(session), Some(id)) => session.asking.settle(id, Ok(response.reply)),
@@ -179,7 +173,7 @@ fn reply(front: &Inner, caller: &Caller, response: rpc::Response) {
 }
 
 /// Starts the calls of a batch; `None` when it holds none.
-fn batch(front: &Arc<Inner>, caller: &Caller, body: Bytes) -> Result<Option<Job>, Refusal> {
+pub(super) fn batch(front: &Arc<Inner>, caller: &Caller, body: Bytes) -> Result<Option<Job>, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, codes::INVALID_REQUEST, message);
     if caller.version != ProtocolVersion::V2025_03_26 {
         return Err(bad(format!("revision {} has no batches", caller.version)));
@@ -215,7 +209,6 @@ fn batch(front: &Arc<Inner>, caller: &Caller, body: Bytes) -> Result<Option<Job>
     Ok((!items.is_empty()).then_some(Job::Many(items)))
 }
 
-/// The refusal of a text that is no message.
 pub(super) fn unreadable(error: &ScanError) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
 }

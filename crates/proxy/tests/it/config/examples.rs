@@ -7,7 +7,12 @@ use mcp_proxy::plan::Plan;
 use super::loader;
 
 /// The files of the folder; a file that is not in this list fails the test.
-const EXAMPLES: &[&str] = &["developer-local.toml", "gateway.toml", "quickstart.toml"];
+const EXAMPLES: &[&str] = &[
+    "desktop.toml",
+    "developer-local.toml",
+    "gateway.toml",
+    "quickstart.toml",
+];
 
 #[test]
 fn every_example_loads() {

@@ -2,9 +2,9 @@
 
 mod asking;
 mod calls;
+mod conversation;
 mod guard;
 mod intake;
 mod protocol;
-mod sessionless;
 mod sessions;
 mod support;

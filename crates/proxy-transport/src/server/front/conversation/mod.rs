@@ -1,0 +1,243 @@
+//! A conversation: one two-way stream of messages is one client, as over stdio, WebSocket and HTTP+SSE.
+//!
+//! ```text
+//!   incoming ─► Conversation::hear ─► era by message ─► a task for each call ─┐
+//!               the session's own stream ─────────────────────────────────────┴─► bounded queue ─► outgoing
+//! ```
+//!
+//! `initialize` opens a session that lives as long as the stream. Calls run concurrently. The end of the stream cancels all
+//! of them at once, unlike the end of an HTTP response: nobody could ever resume them. A client that does not read what is
+//! written to it for [`PATIENCE`] is cut off; until then whatever fills the queue waits, and what the proxy reads of that
+//! client with it.
+
+mod calls;
+mod writing;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use mcp_proxy_core::json::{Message, Notification, Request, ScanErrorKind};
+use mcp_proxy_core::{Method, ProtocolVersion, codes};
+use tokio::sync::mpsc;
+
+use super::answer::Answer;
+use super::caller::Caller;
+use super::job::{Begun, Job, begin};
+use super::open::enter;
+use super::outbox::Outbox;
+use super::respond::Refusal;
+use super::running::Cause;
+use super::{Front, Inner, post};
+use crate::client::duplex::framing::{FrameError, Incoming, Outgoing};
+use calls::Calls;
+
+/// Longest time during which a client takes nothing of what is written.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what was said last may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Most messages that wait to be written; what comes after them waits where it is.
+const QUEUE: usize = 64;
+
+impl Front {
+    /// Speaks with one client until either side has had enough. `ready` delays the answer to its first message.
+    pub(super) async fn converse<I, O>(&self, mut incoming: I, outgoing: O, ready: impl Future<Output = ()> + Send)
+    where
+        I: Incoming,
+        O: Outgoing,
+    {
+        let (say, queue) = mpsc::channel(QUEUE);
+        let mut conversation = Conversation {
+            front: self.0.clone(),
+            caller: None,
+            stream: None,
+            calls: Calls::new(say.clone()),
+            say,
+        };
+        let mut writing = std::pin::pin!(writing::write(outgoing, queue));
+        let heard = async {
+            tokio::select! {
+                () = conversation.listen(&mut incoming, ready) => true,
+                () = &mut writing => false,
+            }
+        };
+        let readable = heard.await;
+        conversation.end().await;
+        // Whether it could be written or not, this is the end.
+        if readable {
+            let _ = tokio::time::timeout(LAST_WORDS, writing).await;
+        }
+    }
+}
+
+/// One client on its stream.
+struct Conversation {
+    front: Arc<Inner>,
+    /// Its session, once it has opened one.
+    caller: Option<Caller>,
+    /// The session's own stream.
+    stream: Option<Arc<Outbox>>,
+    calls: Calls,
+    say: mpsc::Sender<Answer>,
+}
+
+impl Conversation {
+    /// Acts on what the client says until it says no more, its session ends, or the proxy stops.
+    async fn listen(&mut self, incoming: &mut impl Incoming, ready: impl Future<Output = ()>) {
+        let mut ready = std::pin::pin!(Some(ready));
+        let stop = self.front.stop.clone();
+        loop {
+            tokio::select! {
+                message = incoming.next() => match message {
+                    Ok(Some(message)) => {
+                        if let Some(first) = ready.as_mut().as_pin_mut() {
+                            tokio::select! {
+                                () = first => ready.set(None),
+                                () = stop.cancelled() => return,
+                            }
+                        }
+                        self.hear(message).await;
+                    }
+                    Ok(None) => return,
+                    Err(error) => return self.misheard(&error).await,
+                },
+                line = next_line(self.stream.as_ref()) => match line {
+                    Some(line) => self.say(Answer::text(line)).await,
+                    // At shutdown streams end first; the calls may still have their answers.
+                    None if self.front.is_draining() => self.stream = None,
+                    None => return,
+                },
+                () = self.calls.ended(), if !self.calls.is_empty() => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Acts on one message.
+    async fn hear(&mut self, message: Bytes) {
+        match Message::scan(message.clone()) {
+            Ok(Message::Request(request)) => self.asked(request).await,
+            Ok(Message::Notification(notification)) => self.told(notification),
+            Ok(Message::Response(response)) => {
+                // Without a session nobody can have asked.
+                if let Some(caller) = &self.caller {
+                    post::reply(&self.front, caller, response);
+                }
+            }
+            Err(error) if *error.kind() == ScanErrorKind::Batch => self.batch(message).await,
+            Err(error) => {
+                let refusal = post::unreadable(&error).answer(error.id());
+                self.say(refusal).await;
+            }
+        }
+    }
+
+    async fn asked(&mut self, request: Request) {
+        if request.method == Method::Initialize {
+            let answer = self.open(&request);
+            return self.say(answer).await;
+        }
+        let begun = match &self.caller {
+            Some(caller) => begin(&self.front, caller, request, true),
+            None if request.method == Method::Ping => {
+                let nobody = Caller {
+                    session: None,
+                    version: ProtocolVersion::default(),
+                };
+                begin(&self.front, &nobody, request, true)
+            }
+            None => Err((bad("`initialize` comes first"), request.id)),
+        };
+        match begun {
+            Ok(Begun::Now(answer)) => self.say(answer).await,
+            Ok(Begun::Later(running)) => self.calls.run(Job::One(running)),
+            Err((refusal, id)) => self.say(refusal.answer(Some(&id))).await,
+        }
+    }
+
+    /// `initialize`: opens the session of this stream.
+    fn open(&mut self, request: &Request) -> Answer {
+        let opened = match &self.caller {
+            Some(_) => Err(bad("this session is already open")),
+            None => enter(&self.front, request),
+        };
+        match opened {
+            Ok((entry, answer)) => {
+                self.stream = entry.open_stream();
+                self.caller = Some(Caller {
+                    version: entry.session.version,
+                    session: Some(entry),
+                });
+                answer
+            }
+            Err(refusal) => refusal.answer(Some(&request.id)),
+        }
+    }
+
+    fn told(&mut self, notification: Notification) {
+        if let Some(caller) = &self.caller {
+            post::notice(&self.front, caller, notification);
+        }
+    }
+
+    async fn batch(&mut self, messages: Bytes) {
+        let job = match &self.caller {
+            Some(caller) => post::batch(&self.front, caller, messages),
+            None => Err(bad("`initialize` comes first, and not in a batch")),
+        };
+        match job {
+            Ok(Some(job)) => self.calls.run(job),
+            Ok(None) => {}
+            Err(refusal) => self.say(refusal.answer(None)).await,
+        }
+    }
+
+    async fn misheard(&self, error: &FrameError) {
+        if let FrameError::TooLong { limit } = error {
+            let refusal = bad(format!("a message is longer than {limit} bytes"));
+            return self.say(refusal.answer(None)).await;
+        }
+        tracing::debug!(%error, "a conversation broke off");
+    }
+
+    /// Queues a message. It is lost when the client reads no more, and then the conversation is about to end.
+    async fn say(&self, message: Answer) {
+        let _ = self.say.send(message).await;
+    }
+
+    /// Cancels everything, and waits until nothing is left.
+    async fn end(mut self) {
+        self.leave();
+        self.calls.stop().await;
+    }
+
+    /// Ends the session, and so its calls: not to be finished without their client, as over HTTP.
+    fn leave(&self) {
+        if let Some(entry) = self.caller.as_ref().and_then(|caller| caller.session.as_ref()) {
+            let cause = match self.front.is_draining() {
+                true => Cause::Shutdown,
+                false => Cause::SessionEnded,
+            };
+            self.front.remove(entry, cause);
+        }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+async fn next_line(stream: Option<&Arc<Outbox>>) -> Option<Bytes> {
+    match stream {
+        Some(stream) => poll_fn(|cx| stream.poll_next(cx)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, codes::INVALID_REQUEST, message)
+}
