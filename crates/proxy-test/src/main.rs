@@ -33,6 +33,9 @@ struct Arguments {
     /// Name to report.
     #[arg(long, default_value = "mcp-fixture")]
     name: String,
+    /// How many tools to offer on top of the usual ones.
+    #[arg(long, default_value_t = 0)]
+    tools: usize,
     /// File to append what was seen and done to, as JSON lines.
     #[arg(long)]
     ledger: Option<PathBuf>,
@@ -49,6 +52,7 @@ enum Transport {
     Stdio,
     Http,
     Ws,
+    Sse,
 }
 
 #[tokio::main]
@@ -74,6 +78,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         .path(arguments.path)
         .era(arguments.era)
         .session_ids(!arguments.no_session_id)
+        .many_tools(arguments.tools)
         .faults(faults)
         .own_process();
     if let Some(file) = arguments.ledger {
@@ -87,10 +92,12 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     };
     match arguments.transport {
         Transport::Stdio => builder.serve_pipes(tokio::io::stdin(), tokio::io::stdout()).await?,
-        Transport::Http | Transport::Ws => {
-            if matches!(arguments.transport, Transport::Ws) {
-                builder = builder.web_socket();
-            }
+        transport => {
+            builder = match transport {
+                Transport::Ws => builder.web_socket(),
+                Transport::Sse => builder.sse(),
+                Transport::Stdio | Transport::Http => builder,
+            };
             let mut fixture = builder.start().await?;
             let mut stdout = std::io::stdout().lock();
             writeln!(stdout, "listening {}", fixture.url())?;
