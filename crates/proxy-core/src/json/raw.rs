@@ -107,6 +107,32 @@ impl RawJson {
         self.span_of(name).map(|span| Self(self.0.slice(span.range())))
     }
 
+    /// Where the values of several members stand, found by one walk; nothing for each that is not there.
+    pub fn spans<const N: usize>(&self, names: [&str; N]) -> [Option<Span>; N] {
+        let mut found = [None; N];
+        if self.is_object() {
+            self.walk(|scanner| {
+                scanner.object(0, |scanner, key, depth| {
+                    let span = scanner.value(depth)?;
+                    let place = key.with(|key| names.iter().position(|name| name.as_bytes() == key));
+                    if let Some(place) = place {
+                        found[place] = Some(span);
+                    }
+                    Ok(())
+                })
+            });
+        }
+        found
+    }
+
+    /// The value at a place that [`spans`](Self::spans) has found in this text.
+    ///
+    /// # Panics
+    /// For a place in another text.
+    pub fn at(&self, span: Span) -> Self {
+        Self::trusted(self.0.slice(span.range()))
+    }
+
     /// Where the value of the member `name` stands.
     pub(crate) fn span_of(&self, name: &str) -> Option<Span> {
         let mut found = None;

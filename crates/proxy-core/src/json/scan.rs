@@ -17,7 +17,8 @@ pub struct Span {
 }
 
 impl Span {
-    pub(crate) fn range(self) -> std::ops::Range<usize> {
+    /// The offsets, to slice the text by.
+    pub fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
 }

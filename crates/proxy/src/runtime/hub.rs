@@ -127,6 +127,11 @@ impl Hub {
     /// A client is there: whatever waits for one may start.
     pub(crate) fn session_opened(&self, session: SessionKey) {
         self.interest.open(session);
+        self.wake();
+    }
+
+    /// Connects what waits for a client.
+    pub(crate) fn wake(&self) {
         self.backends.iter().for_each(Backend::wake);
     }
 

@@ -15,15 +15,15 @@ use super::events::Events;
 use super::exchange::{Fault, Outgoing, exchange, tell};
 use super::session::Upstream;
 
-/// Opens a session.
+/// Opens a session. `declared` are the capabilities it is opened with.
 ///
 /// # Errors
 /// What kept the backend from answering, with its class.
 ///
 /// # Cancel safety
 /// Dropping the future ends the session at the backend, if it had been opened by then.
-pub(super) async fn open(core: &Arc<Core>) -> Result<(Arc<Upstream>, Hello), Error> {
-    match tokio::time::timeout(TIME_LIMIT, greet(core)).await {
+pub(super) async fn open(core: &Arc<Core>, declared: &RawJson) -> Result<(Arc<Upstream>, Hello), Error> {
+    match tokio::time::timeout(TIME_LIMIT, greet(core, declared)).await {
         Ok(opened) => opened,
         Err(_) => Err(Error::new(
             ErrorKind::Timeout { sent: true },
@@ -33,10 +33,11 @@ pub(super) async fn open(core: &Arc<Core>) -> Result<(Arc<Upstream>, Hello), Err
     }
 }
 
-async fn greet(core: &Arc<Core>) -> Result<(Arc<Upstream>, Hello), Error> {
+async fn greet(core: &Arc<Core>, declared: &RawJson) -> Result<(Arc<Upstream>, Hello), Error> {
     let params = Params::parse(format!(
-        r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"mcp-proxy","version":"{}"}}}}"#,
+        r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"mcp-proxy","version":"{}"}}}}"#,
         ProtocolVersion::LATEST_SESSION,
+        declared.as_str(),
         env!("CARGO_PKG_VERSION")
     ))
     .map_err(|error| Error::new(ErrorKind::NotSent, "the handshake could not be written").caused_by(error))?;

@@ -1,17 +1,20 @@
-//! What a backend says while a call is running: progress and log for the client of that call, changed lists for the
-//! proxy, questions for nobody yet.
+//! What a backend says while a call is running: progress, log and questions for the client of that call, changed lists
+//! for the proxy.
 
 use std::sync::Arc;
+use std::task::Context;
 
 use bytes::Bytes;
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::{Notification, Params, RawJson, Request};
-use mcp_proxy_core::{ClientHandle, Method, codes};
+use mcp_proxy_core::{ClientHandle, Method};
 use tokio::time::Instant;
 
+use super::super::questions;
+use super::asking::{Asking, answer};
 use super::core::Core;
 use super::events::Events;
-use super::exchange::{Outgoing, tell};
+use super::exchange::Outgoing;
 use super::session::Upstream;
 
 /// Takes the interim messages of one call.
@@ -24,6 +27,7 @@ pub(super) struct Relay<'a> {
     id: u64,
     /// The client's own token.
     token: Option<RawJson>,
+    asking: Asking,
     allowance: Allowance,
 }
 
@@ -37,8 +41,19 @@ impl<'a> Relay<'a> {
             events: call.events,
             id,
             token,
+            asking: Asking::new(core),
             allowance: Allowance::new(),
         }
+    }
+
+    /// Whether the client is thinking about a question.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking.is_open()
+    }
+
+    /// Goes on with the questions of the call.
+    pub(super) fn poll_questions(&mut self, cx: &mut Context<'_>) {
+        self.asking.poll(cx, || self.upstream.cloned());
     }
 
     /// Hands a notification to whom it concerns, or drops and counts it.
@@ -47,6 +62,7 @@ impl<'a> Relay<'a> {
             return;
         }
         let notification = match notification.method {
+            Method::Cancelled if self.asking.withdraw(&notification) => return,
             // Only a server's notifications pass; these are a client's.
             Method::Cancelled | Method::Initialized | Method::RootsChanged => None,
             Method::Progress => self.own_progress(notification),
@@ -61,13 +77,20 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Answers a question of the backend. Questions to the client (sampling, elicitation, roots) are refused: nothing
-    /// was declared that would allow them.
+    /// Takes a request of the backend. A question on the stream of a call is one to the client of that call.
     pub(super) fn request(&mut self, request: Request) {
-        match self.upstream {
-            Some(upstream) if self.allowance.take() => answer(self.core, upstream, &request),
-            _ => self.core.drop_message(),
-        }
+        let Some(upstream) = self.upstream.filter(|_| self.allowance.take()) else {
+            return self.core.drop_message();
+        };
+        let reply = match questions::without_client(&request.method) {
+            Some(reply) => reply,
+            None if !self.asking.has_room() => questions::too_many(),
+            None => match self.client.ask(request.method.clone(), request.params) {
+                Some(asked) => return self.asking.add(&request.id, asked),
+                None => questions::of_nobody(&request.method),
+            },
+        };
+        answer(self.core, upstream, &request.id, &reply);
     }
 
     /// The progress of this very call, under the client's own token.
@@ -79,24 +102,6 @@ impl<'a> Relay<'a> {
             params,
         })
     }
-}
-
-/// Answers a request of the backend in the background: `ping` with an empty result, anything else with an error.
-pub(super) fn answer(core: &Arc<Core>, upstream: &Arc<Upstream>, request: &Request) {
-    let reply = match request.method {
-        Method::Ping => r#""result":{}"#.to_owned(),
-        _ => format!(
-            r#""error":{{"code":{},"message":"this client does not offer that method"}}"#,
-            codes::METHOD_NOT_FOUND
-        ),
-    };
-    let body = format!(r#"{{"jsonrpc":"2.0","id":{},{reply}}}"#, request.id);
-    let (core, upstream) = (core.clone(), upstream.clone());
-    let errand_core = core.clone();
-    core.errand(async move {
-        // Whoever asked has its own patience.
-        let _ = tell(&errand_core, &upstream, body.into()).await;
-    });
 }
 
 /// Which lists a notification speaks of; empty when it is about something else.

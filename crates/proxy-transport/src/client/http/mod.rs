@@ -8,7 +8,8 @@
 //!          exchange   id and progress token, POST; cancelled when dropped
 //!             │          encode     a message as text
 //!             │          reading    the answer, from JSON or event stream
-//!             │          interim    progress and log to the client, questions refused
+//!             │          interim    progress, log and questions to the client
+//!             │          asking     questions until they are answered
 //!             │          status     what an HTTP status means
 //!             │          patience   the bound on silence
 //!             ▼
@@ -18,6 +19,7 @@
 //!   stream ─► events   what the backend says unasked: lists changed, gone
 //! ```
 
+mod asking;
 mod core;
 mod dial;
 mod encode;
@@ -43,7 +45,7 @@ use std::time::Duration;
 
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::RawJson;
-use mcp_proxy_core::{Downstream, Error};
+use mcp_proxy_core::{Declared, Downstream, Error};
 
 use self::core::Core;
 use self::events::Events;
@@ -85,7 +87,7 @@ impl Connector for HttpConnector {
         Box::pin(async {
             let core = self.core.clone()?;
             core.prepare_tls().await?;
-            let (upstream, hello) = handshake::open(&core).await?;
+            let (upstream, hello) = handshake::open(&core, &Declared::everything().upward()).await?;
             let (events, sender, receiver) = Events::new();
             let peer = HttpPeer::new(core.clone(), upstream, events.clone());
             peer.spawn(events::forward(events.clone(), sender));

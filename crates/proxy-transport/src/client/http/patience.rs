@@ -66,11 +66,13 @@ impl Patience {
         Ok(chunk)
     }
 
-    fn hear(self: Pin<&mut Self>) {
+    /// Something has arrived, or is not the backend's to send.
+    pub(super) fn hear(self: Pin<&mut Self>) {
         *self.project().heard = Instant::now();
     }
 
-    fn poll_expired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+    /// Ready with the error once the limit is over. Only polled while the backend's silence counts.
+    pub(super) fn poll_expired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
         let mut this = self.project();
         loop {
             if this.timer.as_mut().poll(cx).is_pending() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::Notification;
-use mcp_proxy_core::{Call, CallFuture, Context, Error, ErrorKind, Reply, SessionKey, codes};
+use mcp_proxy_core::{Call, CallFuture, Context, Declared, Error, ErrorKind, Reply, SessionKey, codes};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,7 +50,7 @@ impl HttpPeer {
             generation: core.next_generation(),
             inner: Arc::new(Inner {
                 core,
-                catalogue: Cell::open(upstream),
+                catalogue: Cell::open(Declared::everything().upward(), upstream),
                 per_client,
                 events,
             }),
@@ -76,8 +76,8 @@ impl Peer for HttpPeer {
         Box::pin(async move { inner.call(call).await })
     }
 
-    fn notify(&self, _: SessionKey, _: Notification) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn notify(&self, client: SessionKey, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.inner.notify(client, notification))
     }
 
     fn watch(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
@@ -162,26 +162,23 @@ impl Inner {
         }
     }
 
-    async fn notify(&self, notification: Notification) -> Result<(), Error> {
-        let body = encode::notification(&notification.method, &notification.params);
-        let upstream = self.catalogue.get(&self.core, None).await?;
-        let told = match tell(&self.core, &upstream, body.clone()).await {
-            Err(Fault::SessionGone) => {
-                let upstream = self.heal(&self.catalogue, &upstream).await?;
-                tell(&self.core, &upstream, body).await
-            }
-            told => told,
+    /// Tells the backend on the session that is this client's own, if it is open.
+    async fn notify(&self, client: SessionKey, notification: Notification) -> Result<(), Error> {
+        let Some(upstream) = self.core.sessions.find(client).and_then(|cell| cell.current()) else {
+            return Ok(());
         };
-        told.map_err(|fault| match fault {
-            Fault::Failed(error) => error,
-            Fault::SessionGone => forgetful(),
-        })
+        let body = encode::notification(&notification.method, &notification.params);
+        match tell(&self.core, &upstream, body).await {
+            Err(Fault::Failed(error)) => Err(error),
+            // The session that takes its place will not know what this one was to be told, and asks by itself.
+            Ok(()) | Err(Fault::SessionGone) => Ok(()),
+        }
     }
 
     /// The session that a call belongs to: its client's own, or the one that all share.
     fn cell(&self, context: &Context) -> Result<Arc<Cell>, Error> {
         match &context.session {
-            Some(session) if self.per_client => self.core.sessions.cell(session.key),
+            Some(session) if self.per_client => self.core.sessions.cell(session),
             _ => Ok(self.catalogue.clone()),
         }
     }

@@ -1,8 +1,10 @@
 //! Reading a response: which kind it is, and the answer in it.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -79,7 +81,7 @@ impl Reading<'_> {
                     return Ok(reply);
                 }
             }
-            match self.patience.as_mut().chunk(&mut self.flow).await? {
+            match self.chunk(&mut relay).await? {
                 Some(Ok(chunk)) => parser.feed(chunk),
                 Some(Err(cause)) => return Err(lost(cause)),
                 // Resuming by `Last-Event-ID` would begin here.
@@ -91,6 +93,26 @@ impl Reading<'_> {
                 }
             }
         }
+    }
+
+    /// The next piece of the stream. Open questions go on meanwhile, and while the client thinks about one, the backend
+    /// is not silent.
+    async fn chunk(&mut self, relay: &mut Relay<'_>) -> Result<Option<io::Result<Bytes>>, Error> {
+        poll_fn(|cx| {
+            if relay.is_asking() {
+                self.patience.as_mut().hear();
+            }
+            relay.poll_questions(cx);
+            match self.flow.poll_chunk(cx) {
+                Poll::Ready(chunk) => {
+                    self.patience.as_mut().hear();
+                    Poll::Ready(Ok(chunk))
+                }
+                Poll::Pending if relay.is_asking() => Poll::Pending,
+                Poll::Pending => self.patience.as_mut().poll_expired(cx).map(Err),
+            }
+        })
+        .await
     }
 
     /// Takes one event; gives the answer if it was there.

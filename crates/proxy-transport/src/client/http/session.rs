@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hashbrown::HashMap;
 use http::HeaderValue;
-use mcp_proxy_core::{Error, ErrorKind, ProtocolVersion, SessionKey};
+use mcp_proxy_core::json::RawJson;
+use mcp_proxy_core::{Error, ErrorKind, ProtocolVersion, Session, SessionKey};
 use tokio::sync::watch;
 
 use super::core::Core;
@@ -82,6 +83,8 @@ async fn delete(core: &Arc<Core>, request: http::Request<http_body_util::Full<by
 
 /// One upstream session and its renewals.
 pub(super) struct Cell {
+    /// The capabilities that its sessions are opened with.
+    declared: RawJson,
     state: Mutex<State>,
 }
 
@@ -96,17 +99,18 @@ type Pending = watch::Receiver<Option<Result<Arc<Upstream>, Error>>>;
 
 impl Cell {
     /// A session to be opened at first use.
-    pub(super) fn empty() -> Arc<Self> {
-        Self::with(State::Empty)
+    pub(super) fn empty(declared: RawJson) -> Arc<Self> {
+        Self::with(declared, State::Empty)
     }
 
     /// A session that is open.
-    pub(super) fn open(upstream: Arc<Upstream>) -> Arc<Self> {
-        Self::with(State::Open(upstream))
+    pub(super) fn open(declared: RawJson, upstream: Arc<Upstream>) -> Arc<Self> {
+        Self::with(declared, State::Open(upstream))
     }
 
-    fn with(state: State) -> Arc<Self> {
+    fn with(declared: RawJson, state: State) -> Arc<Self> {
         Arc::new(Self {
+            declared,
             state: Mutex::new(state),
         })
     }
@@ -149,6 +153,14 @@ impl Cell {
         }
     }
 
+    /// The session, if one is open.
+    pub(super) fn current(&self) -> Option<Arc<Upstream>> {
+        match &*self.state() {
+            State::Open(upstream) => Some(upstream.clone()),
+            _ => None,
+        }
+    }
+
     /// Ends it for good; gives the session that has to be ended at the backend.
     pub(super) fn close(&self) -> Option<Arc<Upstream>> {
         match std::mem::replace(&mut *self.state(), State::Closed) {
@@ -163,7 +175,7 @@ impl Cell {
         let opening = Opening(self.clone());
         let core_of_task = core.clone();
         core.tasks.spawn(async move {
-            let opened = handshake::open(&core_of_task).await;
+            let opened = handshake::open(&core_of_task, &opening.0.declared).await;
             let opened = opened.map(|(upstream, _)| upstream).map_err(nothing_sent);
             opening.settle(opened.as_ref().ok());
             told.send_replace(Some(opened));
@@ -220,9 +232,9 @@ impl Sessions {
     ///
     /// # Errors
     /// `Overloaded` at the bound on sessions.
-    pub(super) fn cell(&self, key: SessionKey) -> Result<Arc<Cell>, Error> {
-        let mut shard = self.shard(key);
-        if let Some(cell) = shard.get(&key) {
+    pub(super) fn cell(&self, session: &Session) -> Result<Arc<Cell>, Error> {
+        let mut shard = self.shard(session.key);
+        if let Some(cell) = shard.get(&session.key) {
             return Ok(cell.clone());
         }
         if self.count.load(Ordering::Relaxed) >= MAX_SESSIONS {
@@ -232,9 +244,14 @@ impl Sessions {
             ));
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        let cell = Cell::empty();
-        shard.insert(key, cell.clone());
+        let cell = Cell::empty(session.declared.upward());
+        shard.insert(session.key, cell.clone());
         Ok(cell)
+    }
+
+    /// The cell of a client's session, if it has one.
+    pub(super) fn find(&self, key: SessionKey) -> Option<Arc<Cell>> {
+        self.shard(key).get(&key).cloned()
     }
 
     /// Takes out the cell of a client's session that has ended.

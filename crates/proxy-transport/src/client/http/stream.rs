@@ -13,9 +13,10 @@ use mcp_proxy_core::json::Message;
 use mcp_proxy_core::{Error, ErrorKind};
 use tokio::time::Instant;
 
+use super::super::questions;
+use super::asking::answer;
 use super::core::{Core, EVENT_STREAM};
 use super::events::Events;
-use super::interim::answer;
 use super::pool::{Flow, SendFault};
 use super::reading::release;
 use super::session::{Cell, Upstream};
@@ -124,7 +125,11 @@ async fn follow(core: &Arc<Core>, upstream: &Arc<Upstream>, events: &Events, mut
         while let Ok(Some(data)) = parser.next().inspect_err(|_| core.drop_message()) {
             match Message::scan(data) {
                 Ok(Message::Notification(notification)) if events.take(&notification.method) => {}
-                Ok(Message::Request(request)) => answer(core, upstream, &request),
+                Ok(Message::Request(request)) => {
+                    let reply = questions::without_client(&request.method);
+                    let reply = reply.unwrap_or_else(|| questions::of_nobody(&request.method));
+                    answer(core, upstream, &request.id, &reply);
+                }
                 // A notification here belongs to no call, so it is nobody's; answers do not come this way.
                 _ => core.drop_message(),
             }

@@ -1,6 +1,7 @@
 //! [`Answer`]: a JSON-RPC response as bytes, with as few copies as sensible.
 
 use bytes::Bytes;
+use http::StatusCode;
 use mcp_proxy_core::json::{RawJson, RequestId};
 use mcp_proxy_core::{Error, Reply, RpcError};
 
@@ -13,6 +14,8 @@ const COPY_UP_TO: usize = 8 * 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answer {
     pub(super) parts: [Bytes; 3],
+    /// The HTTP status under which it is sent, unless as an event.
+    pub(super) status: StatusCode,
 }
 
 impl Answer {
@@ -34,7 +37,35 @@ impl Answer {
     pub(super) fn text(text: impl Into<Bytes>) -> Self {
         Self {
             parts: [text.into(), Bytes::new(), Bytes::new()],
+            status: StatusCode::OK,
         }
+    }
+
+    /// A response whose result is written in three parts, of which only the middle one may be large.
+    pub(super) fn result(id: Option<&RequestId>, first: &[u8], middle: Bytes, last: &[u8]) -> Self {
+        let id: &[u8] = id.map_or(b"null", |id| id.as_bytes());
+        let copied = middle.len() <= COPY_UP_TO;
+        let extra = if copied { middle.len() + last.len() + 1 } else { 0 };
+        let mut text = Vec::with_capacity(HEAD.len() + id.len() + RESULT.len() + first.len() + extra);
+        for part in [HEAD, id, RESULT, first] {
+            text.extend_from_slice(part);
+        }
+        if copied {
+            for part in [&middle, last, b"}"] {
+                text.extend_from_slice(part);
+            }
+            return Self::text(text);
+        }
+        Self {
+            parts: [text.into(), middle, [last, b"}"].concat().into()],
+            status: StatusCode::OK,
+        }
+    }
+
+    /// The same under another HTTP status.
+    pub(super) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
 
     fn of(id: Option<&RequestId>, member: &[u8], value: &RawJson) -> Self {
@@ -53,6 +84,7 @@ impl Answer {
         }
         Self {
             parts: [text.into(), value.clone(), Bytes::from_static(b"}")],
+            status: StatusCode::OK,
         }
     }
 

@@ -7,6 +7,8 @@
 //!        DELETE  ends the session
 //! ```
 //!
+//! That is the session era; a request of the sessionless one takes the way that [`sessionless`] shows.
+//!
 //! Generic over the request body, so that the same code serves our own listener and a foreign router.
 
 mod answer;
@@ -27,6 +29,7 @@ mod questions;
 mod respond;
 mod running;
 mod session;
+mod sessionless;
 mod stdio;
 #[cfg(test)]
 mod tests;
@@ -68,6 +71,7 @@ struct Inner {
     sessions: Sessions,
     /// Calls that belong to no session.
     strays: CallTable,
+    about: sessionless::About,
     tasks: TaskTracker,
     stop: CancellationToken,
     sweeping: AtomicBool,
@@ -107,6 +111,7 @@ impl Front {
             options,
             app,
             strays: CallTable::default(),
+            about: sessionless::About::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             sweeping: AtomicBool::new(false),
@@ -155,6 +160,7 @@ impl Front {
         }
         match *request.method() {
             Method::POST => post::post(&self.0, request).await,
+            Method::GET | Method::DELETE if self.0.without_session(request.headers()) => sessionless::only_post(),
             Method::GET => self.0.listen(request.headers()),
             Method::DELETE => self.0.delete(request.headers()),
             _ => respond::method_not_allowed("GET, POST, DELETE", "this method is not part of MCP"),
@@ -239,6 +245,11 @@ impl std::fmt::Debug for Front {
 impl Inner {
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whether a request comes from a client that has no session: there is nothing for it but POST.
+    fn without_session(&self, headers: &HeaderMap) -> bool {
+        sessionless::is_named(headers) || !headers.contains_key(respond::SESSION_ID)
     }
 
     /// GET: opens a standalone stream.

@@ -25,6 +25,7 @@ use super::job::{Begun, Item, Job, begin};
 use super::open::open;
 use super::respond::{Refusal, empty, events, json};
 use super::running::{Cause, Step, cancelled};
+use super::sessionless;
 
 /// Most messages of a batch.
 const MAX_BATCH: usize = 100;
@@ -43,7 +44,12 @@ where
         Ok(body) => body,
         Err(refusal) => return refusal.response(None),
     };
-    let job = match Message::scan(body.clone()) {
+    let message = Message::scan(body.clone());
+    if sessionless::claims(&head.headers, &message) {
+        drop(body);
+        return sessionless::post(front, head.headers, message, accept).await;
+    }
+    let job = match message {
         Ok(Message::Request(request)) if request.method == Method::Initialize => {
             return open(front, &head.headers, &request, accept);
         }
@@ -90,7 +96,7 @@ where
 }
 
 /// Waits for the answer, or for the reason to begin a stream.
-async fn finish(front: &Inner, mut job: Job, accept: Accept) -> Response<FrontBody> {
+pub(super) async fn finish(front: &Inner, mut job: Job, accept: Accept) -> Response<FrontBody> {
     let keep_alive = front.options.keep_alive;
     let mut first = None;
     if accept.json {
@@ -209,6 +215,7 @@ pub(super) fn batch(front: &Arc<Inner>, caller: &Caller, body: Bytes) -> Result<
     Ok((!items.is_empty()).then_some(Job::Many(items)))
 }
 
+/// The refusal of a text that is no message.
 pub(super) fn unreadable(error: &ScanError) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
 }

@@ -6,11 +6,20 @@
 use mcp_proxy_core::json::{Params, RawJson};
 use mcp_proxy_core::{Asked, Error, ErrorKind, Method};
 
+use super::sessionless::Subject;
+
 /// The open questions of one call.
-#[derive(Default)]
-pub(super) struct Questions;
+pub(super) struct Questions {
+    /// What the call is about.
+    pub(super) subject: Subject,
+}
 
 impl Questions {
+    /// Of a call in which nothing has been asked.
+    pub(super) fn new(subject: Subject) -> Self {
+        Self { subject }
+    }
+
     /// Adds a question.
     pub(super) fn ask(&self, method: Method, _: Params) -> Asked {
         let message = format!("the client cannot be asked for `{method}`: the proxy does not relay questions");

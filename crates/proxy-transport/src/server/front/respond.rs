@@ -52,7 +52,9 @@ impl Refusal {
 
 /// A JSON text.
 pub(super) fn json(answer: Answer) -> Response<FrontBody> {
+    let status = answer.status;
     let mut response = Response::new(FrontBody::whole(answer));
+    *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     response

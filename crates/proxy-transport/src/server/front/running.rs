@@ -25,6 +25,7 @@ use super::calls::{CallTable, NotEntered};
 use super::outbox::{self, Outbox, Push};
 use super::questions::Questions;
 use super::session::Entry;
+use super::sessionless::{self, Subject};
 use super::{Inner, ask, lock};
 
 /// Most calls that go on without their client at a time, in the whole process; one more is cancelled instead.
@@ -241,6 +242,13 @@ impl Running {
         interim: bool,
         context: mcp_proxy_core::Context,
     ) -> Result<Self, (NotEntered, RequestId)> {
+        let audience = match &session {
+            Some(session) => Audience::Session(session.clone()),
+            None if context.version.is_sessionless() => {
+                Audience::Request(Questions::new(Subject::new(&request.method, &request.params)))
+            }
+            None => Audience::Stray,
+        };
         let call = Arc::new_cyclic(|me| CallState {
             me: me.clone(),
             id: request.id,
@@ -248,11 +256,7 @@ impl Running {
             cause: AtomicU8::new(0),
             outbox: Outbox::new(interim),
             front: front.clone(),
-            audience: match &session {
-                Some(session) => Audience::Session(session.clone()),
-                None if context.version.is_sessionless() => Audience::Request(Questions),
-                None => Audience::Stray,
-            },
+            audience,
             declared: context.declared.clone(),
             version: context.version,
             log_level: context.log_level,
@@ -299,7 +303,12 @@ impl Running {
             self.call.outbox.close();
             let id = Some(&self.call.id);
             self.outcome = Some(match outcome {
-                Ok(outcome) => Some(Answer::new(id, outcome)),
+                Ok(outcome) => Some(match &self.call.audience {
+                    Audience::Request(questions) => {
+                        sessionless::finished(&self.call.front, &self.call.id, &questions.subject, outcome)
+                    }
+                    Audience::Session(_) | Audience::Stray => Answer::new(id, outcome),
+                }),
                 Err(Cause::Client) => None,
                 Err(Cause::SessionEnded) => Some(Answer::error(id, &cancelled("its session has ended"))),
                 Err(Cause::Shutdown) => Some(Answer::error(id, &cancelled("the proxy is shutting down"))),

@@ -130,7 +130,7 @@ async fn questions_of_the_backend_are_answered() {
     let refusal = soon(script.wait_for(|seen| seen.body.contains("\"error\""))).await;
     assert_eq!(
         (refusal.id(), &refusal.json()["error"]["code"]),
-        (2, &serde_json::json!(-32601))
+        (2, &serde_json::json!(-32600))
     );
 }
 

@@ -4,6 +4,7 @@ mod answers;
 mod connections;
 mod fixture;
 mod interim;
+mod questions;
 mod script;
 mod sessions;
 mod tls;
@@ -80,16 +81,25 @@ fn text(reply: &Reply) -> &str {
     reply.result().expect("a result").as_str()
 }
 
-/// A client that writes down what it is told.
-#[derive(Default)]
+/// A client that writes down what it is told, and answers what it is asked.
 struct Client {
     told: Mutex<Vec<(String, String)>>,
     news: Notify,
+    answer: Box<dyn Fn(Method, Params) -> Asked + Send + Sync>,
 }
 
 impl Client {
     fn handle() -> (Arc<Self>, ClientHandle) {
-        let client = Arc::new(Self::default());
+        let refusal = || Error::new(ErrorKind::Refused, "nobody is asked here");
+        Self::answering(move |_, _| Box::pin(std::future::ready(Err(refusal()))))
+    }
+
+    fn answering(answer: impl Fn(Method, Params) -> Asked + Send + Sync + 'static) -> (Arc<Self>, ClientHandle) {
+        let client = Arc::new(Self {
+            told: Mutex::default(),
+            news: Notify::new(),
+            answer: Box::new(answer),
+        });
         (client.clone(), ClientHandle::new(client))
     }
 
@@ -106,7 +116,7 @@ impl ClientPort for Client {
         true
     }
 
-    fn ask(&self, _: Method, _: Params) -> Asked {
-        Box::pin(async { Err(Error::new(ErrorKind::Refused, "nobody is asked here")) })
+    fn ask(&self, method: Method, params: Params) -> Asked {
+        (self.answer)(method, params)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Barrier, Notify, watch};
+use tokio::sync::{Barrier, Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 /// One request as it came.
@@ -57,6 +57,8 @@ pub(super) enum Step {
     Wait(Arc<Notify>),
     /// Goes on once that many have come to this step.
     Meet(Arc<Barrier>),
+    /// Sends what comes out of the channel as the result of the call with this id.
+    Relay(u64, Arc<Mutex<Option<oneshot::Receiver<String>>>>),
     Hang,
     Close,
 }
@@ -234,6 +236,12 @@ async fn serve(
                 Step::Wait(until) => until.notified().await,
                 Step::Meet(barrier) => {
                     barrier.wait().await;
+                }
+                Step::Relay(id, channel) => {
+                    let channel = channel.lock().unwrap().take().expect("played once");
+                    let Ok(result) = channel.await else { return Ok(()) };
+                    let text = format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n\n");
+                    socket.write_all(text.as_bytes()).await?;
                 }
                 Step::Hang => {
                     // Until the client goes away.

@@ -54,13 +54,15 @@ async fn questions_on_the_stream_are_answered() {
         stream_head(),
         event(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#),
         event(r#"{"jsonrpc":"2.0","id":2,"method":"roots/list"}"#),
+        event(r#"{"jsonrpc":"2.0","id":3,"method":"elicitation/create","params":{"message":"?"}}"#),
         Step::Hang,
     ])
     .await;
     let (_connector, _connected) = connect(options(&script)).await;
     soon(script.wait_for(|seen| seen.body == r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)).await;
+    soon(script.wait_for(|seen| seen.body == r#"{"jsonrpc":"2.0","id":2,"result":{"roots":[]}}"#)).await;
     let refused = soon(script.wait_for(|seen| seen.body.contains("\"error\""))).await;
-    assert_eq!(refused.id(), 2);
+    assert_eq!(refused.id(), 3);
 }
 
 #[tokio::test]

@@ -6,5 +6,6 @@ mod conversation;
 mod guard;
 mod intake;
 mod protocol;
+mod sessionless;
 mod sessions;
 mod support;

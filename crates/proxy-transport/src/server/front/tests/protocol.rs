@@ -71,7 +71,7 @@ async fn each_refusal_has_its_status() {
     post(&[], ping).await.refused(400, -32600);
     post(&[("mcp-session-id", "x")], ping).await.refused(404, -32005);
     post(&[session, session], ping).await.refused(400, -32600);
-    for version in ["1999-01-01", "", "2025-06-18", "2026-07-28"] {
+    for version in ["1999-01-01", "", "2025-06-18"] {
         post(&[session, ("mcp-protocol-version", version)], ping)
             .await
             .refused(400, -32600);
@@ -99,13 +99,13 @@ async fn each_refusal_has_its_status() {
     let stream = ("accept", "text/event-stream");
     let json = ("accept", "application/json");
     world.send(Method::GET, &[session, json], "").await.refused(406, -32600);
-    world.send(Method::GET, &[stream], "").await.refused(400, -32600);
+    world.send(Method::GET, &[stream], "").await.refused(405, -32600);
     let unknown = ("mcp-session-id", "0123456789abcdef0123456789abcdef");
     world
         .send(Method::GET, &[unknown, stream], "")
         .await
         .refused(404, -32005);
-    world.send(Method::DELETE, &[], "").await.refused(400, -32600);
+    world.send(Method::DELETE, &[], "").await.refused(405, -32600);
     world.send(Method::DELETE, &[unknown], "").await.refused(404, -32005);
 
     let answer = post(&[session, ("mcp-protocol-version", "2025-11-25")], ping).await;
@@ -152,7 +152,7 @@ async fn without_required_sessions_a_call_is_served_once() {
         .await
         .refused(404, -32005);
     let stream = world.send(Method::GET, &[("accept", "text/event-stream")], "").await;
-    stream.refused(400, -32600);
+    stream.refused(405, -32600);
 }
 
 #[tokio::test]

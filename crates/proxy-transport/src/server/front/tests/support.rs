@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use mcp_proxy_core::catalogue::{CatalogueBuilder, Item, Listing, Source};
 use mcp_proxy_core::json::{Notification, Params, RawJson, Slot};
+use mcp_proxy_core::names::Namespace;
 use mcp_proxy_core::{Call, Error, Reply, Session, SessionKey, SharedService, codes};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
@@ -79,8 +81,22 @@ impl App for Fake {
         }))
     }
 
-    fn tool(&self, _: &str) -> Option<Arc<mcp_proxy_core::catalogue::Item>> {
-        None
+    fn tool(&self, name: &str) -> Option<Arc<Item>> {
+        let mut builder = CatalogueBuilder::new(None);
+        let source = Source {
+            name: "fake".into(),
+            namespace: Namespace::new("", "/"),
+            trust_annotations: false,
+        };
+        let listing = Listing {
+            capabilities: Some(RawJson::from_static(r#"{"tools":{}}"#)),
+            tools: vec![RawJson::from_static(
+                r#"{"name":"mirrored","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"},"level":{"type":"integer","x-mcp-header":"Level"}}}}"#,
+            )],
+            ..Listing::default()
+        };
+        builder.add(source, Some(Arc::new(listing)));
+        builder.build().tool(name).cloned()
     }
 
     fn welcome(&self, _: mcp_proxy_core::ProtocolVersion) -> Welcome {
@@ -110,6 +126,12 @@ impl App for Fake {
 }
 
 async fn answer(call: Call, log: &Log, gate: &Semaphore) -> Result<Reply, Error> {
+    if call.method == mcp_proxy_core::Method::ResourcesRead {
+        return Ok(Reply::error(codes::RESOURCE_NOT_FOUND, "no such resource"));
+    }
+    if matches!(call.method, mcp_proxy_core::Method::Other(_)) {
+        return Ok(Reply::error(codes::METHOD_NOT_FOUND, "no such method"));
+    }
     let name = call.params.string(Slot::Name).unwrap_or_default().into_owned();
     let result = |value: Value| Ok(Reply::Result(RawJson::encode(&value)));
     match name.as_str() {
@@ -140,6 +162,20 @@ async fn answer(call: Call, log: &Log, gate: &Semaphore) -> Result<Reply, Error>
         "big" => Ok(Reply::Result(
             RawJson::parse(format!("{{\n\"text\":\r\n\"{}\"}}", "x".repeat(100_000))).unwrap(),
         )),
+        "raw" => {
+            let arguments = call.params.value(Slot::Arguments).expect("arguments");
+            match arguments.get("error") {
+                Some(error) => Ok(Reply::Error(mcp_proxy_core::RpcError::from_raw(error).unwrap())),
+                None => Ok(Reply::Result(arguments.get("result").expect("a result"))),
+            }
+        }
+        "declared" => result(json!({
+            "session": call.context.session.is_some(),
+            "capabilities": call.context.declared.capabilities,
+            "info": call.context.declared.client_info,
+            "level": call.context.log_level.map(mcp_proxy_core::LogLevel::as_str),
+            "version": call.context.version.as_str(),
+        })),
         "panic" => panic!("on purpose"),
         "ask" => {
             let asked = call.client.ask(mcp_proxy_core::Method::RootsList, Params::absent());

@@ -1,0 +1,215 @@
+//! The sessionless era (MCP 2026-07-28) on the same endpoint: each request is complete in itself.
+//!
+//! ```text
+//!   claims ─► envelope (headers and `_meta` agree) ─┬─ server/discover        discover
+//!                                                   ├─ subscriptions/listen   listen
+//!                                                   └─ the rest ─► running (the call) ─► dress (the answer)
+//! ```
+//!
+//! Which era a request speaks is decided anew for each. What differs from the session era is here; calls run in the same
+//! [`Running`], which knows this era by its [`Audience`](super::running::Audience).
+
+mod discover;
+mod dress;
+mod envelope;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response, StatusCode};
+use mcp_proxy_core::json::{Message, Params, Request, ScanError, Slot};
+use mcp_proxy_core::{Context, Method, ProtocolVersion, RpcError, codes};
+
+use super::Inner;
+use super::answer::Answer;
+use super::body::FrontBody;
+use super::guard::Accept;
+use super::job::Job;
+use super::post::{answered, finish, unreadable};
+use super::respond::{PROTOCOL_VERSION, Refusal, SESSION_ID, empty, json, method_not_allowed};
+use super::running::Running;
+
+pub(super) use discover::About;
+pub(super) use dress::{Subject, finished};
+use envelope::Envelope;
+
+/// Members of `_meta` that each request carries, and what results carry.
+mod keys {
+    pub(super) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    pub(super) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    pub(super) const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    pub(super) const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    pub(super) const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+}
+
+/// Why a request is not served: a status, and a JSON-RPC error that may carry data.
+struct Refused {
+    status: StatusCode,
+    error: RpcError,
+}
+
+impl Refused {
+    fn new(status: StatusCode, error: RpcError) -> Self {
+        Self { status, error }
+    }
+
+    /// One that leaves the client at fault.
+    fn bad(code: i64, message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, RpcError::new(code, message))
+    }
+}
+
+/// Whether a message is of this era. The headers tell first; the body is looked at only where they do not.
+pub(super) fn claims(headers: &HeaderMap, message: &Result<Message, ScanError>) -> bool {
+    if is_named(headers) {
+        return true;
+    }
+    let params = match message {
+        Ok(Message::Request(request)) => &request.params,
+        Ok(Message::Notification(notification)) => &notification.params,
+        Ok(Message::Response(_)) | Err(_) => return false,
+    };
+    let Some(meta) = params.text(Slot::Meta) else {
+        return false;
+    };
+    if memchr::memmem::find(meta, keys::VERSION.as_bytes()).is_none() {
+        return false;
+    }
+    let Some(version) = params.meta(keys::VERSION) else {
+        return false;
+    };
+    // Whoever names an old revision this way may still be the client of a session.
+    let named = version
+        .string()
+        .is_some_and(|version| is_sessionless(version.as_bytes()));
+    named || !headers.contains_key(SESSION_ID)
+}
+
+/// Whether the version header names a revision of this era, known or not.
+pub(super) fn is_named(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(PROTOCOL_VERSION).iter();
+    values.any(|value| is_sessionless(value.as_bytes().trim_ascii()))
+}
+
+/// Revisions are dates, so later ones sort later.
+fn is_sessionless(version: &[u8]) -> bool {
+    let is_date = version.len() == 10
+        && version.iter().enumerate().all(|(at, byte)| match at {
+            4 | 7 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    is_date && version >= ProtocolVersion::V2026_07_28.as_str().as_bytes()
+}
+
+/// GET and DELETE do not exist without a session.
+pub(super) fn only_post() -> Response<FrontBody> {
+    method_not_allowed("POST", "without a session there is only POST")
+}
+
+/// Serves a message of this era.
+pub(super) async fn post(
+    front: &Arc<Inner>,
+    headers: HeaderMap,
+    message: Result<Message, ScanError>,
+    accept: Accept,
+) -> Response<FrontBody> {
+    let request = match message {
+        Ok(Message::Request(request)) => request,
+        // The era has none that a client could send by HTTP: closing the stream cancels. Those of the other era are
+        // taken and ignored.
+        Ok(Message::Notification(_)) => return empty(StatusCode::ACCEPTED),
+        Ok(Message::Response(_)) => {
+            let message = "clients send no responses in this revision";
+            return Refusal::new(StatusCode::BAD_REQUEST, codes::INVALID_REQUEST, message).response(None);
+        }
+        Err(error) => return unreadable(&error).response(error.id()),
+    };
+    let envelope = match Envelope::check(&headers, &request, &*front.app) {
+        Ok(envelope) => envelope,
+        Err(refused) => return refuse(&request, refused),
+    };
+    drop(headers);
+    if let Err(refused) = offered(&request.method) {
+        return refuse(&request, refused);
+    }
+    if request.method == Method::Discover {
+        return answered(discover::answer(front, &request.id), accept);
+    }
+    if front.is_draining() {
+        let message = "the proxy is shutting down";
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message);
+        return refusal.response(Some(&request.id));
+    }
+    match Running::start(front, None, request, accept.stream, envelope.context()) {
+        Ok(running) => finish(front, Job::One(running), accept).await,
+        // Calls outside sessions are not bounded and may share an id, so it can only be the end.
+        Err((_, id)) => {
+            let message = "the proxy is shutting down";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message).response(Some(&id))
+        }
+    }
+}
+
+fn refuse(request: &Request, refused: Refused) -> Response<FrontBody> {
+    json(Answer::error(Some(&request.id), &refused.error).with_status(refused.status))
+}
+
+/// Refuses what this revision has removed, and what never was for clients to send.
+fn offered(method: &Method) -> Result<(), Refused> {
+    let gone = match method {
+        Method::Initialize => {
+            let supported = serde_json::json!({ "supported": discover::supported() });
+            let message = "there are no sessions in this revision; each request carries its own `_meta`";
+            let error = RpcError::with_data(codes::METHOD_NOT_FOUND, message, &supported);
+            return Err(Refused::new(StatusCode::NOT_FOUND, error));
+        }
+        Method::Ping
+        | Method::SetLevel
+        | Method::ResourcesSubscribe
+        | Method::ResourcesUnsubscribe
+        | Method::TasksResult
+        | Method::TasksList => "this revision has removed the method",
+        Method::CreateMessage | Method::Elicit | Method::RootsList => "only servers ask this",
+        other if other.as_str().starts_with("notifications/") => "a notification has no id",
+        _ => return Ok(()),
+    };
+    let error = RpcError::new(codes::METHOD_NOT_FOUND, gone);
+    Err(Refused::new(StatusCode::NOT_FOUND, error))
+}
+
+impl Envelope {
+    /// What the call carries.
+    fn context(self) -> Context {
+        Context {
+            version: self.version,
+            declared: self.declared,
+            log_level: self.log_level,
+            ..Context::default()
+        }
+    }
+}
+
+/// The member by which a method's subject is named, and which `Mcp-Name` repeats.
+fn name_slot(method: &Method) -> Option<Slot> {
+    match method {
+        Method::ToolsCall | Method::PromptsGet => Some(Slot::Name),
+        Method::ResourcesRead => Some(Slot::Uri),
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => Some(Slot::TaskId),
+        _ => None,
+    }
+}
+
+/// The HTTP status of an error.
+fn status(code: i64) -> StatusCode {
+    match code {
+        codes::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        codes::HEADER_MISMATCH | codes::MISSING_CLIENT_CAPABILITY | codes::UNSUPPORTED_PROTOCOL_VERSION => {
+            StatusCode::BAD_REQUEST
+        }
+        _ => StatusCode::OK,
+    }
+}
+
+/// The subject's name, where the method has one.
+fn name_of<'a>(method: &Method, params: &'a Params) -> Option<std::borrow::Cow<'a, str>> {
+    name_slot(method).and_then(|slot| params.string(slot))
+}
