@@ -82,6 +82,15 @@ impl Declared {
         self.can & TASKS != 0
     }
 
+    /// A copy in buffers of its own, for keeping longer than the message it came in.
+    pub fn detached(&self) -> Self {
+        Self {
+            capabilities: self.capabilities.detached(),
+            client_info: self.client_info.as_ref().map(RawJson::detached),
+            can: self.can,
+        }
+    }
+
     /// Whether the client may be asked this, in its revision.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use super::job::Job;
 use super::outbox::{self, Outbox};
 use super::running::Step;
 use super::session::Entry;
+use super::sessionless;
 
 /// The body of a response of the [`Front`](super::Front).
 ///
@@ -28,6 +29,7 @@ enum Kind {
     Whole { answer: Answer, next: usize },
     Call(Box<CallEvents>),
     Listen(Box<SessionEvents>),
+    Subscribed(Box<sessionless::Stream>),
 }
 
 impl FrontBody {
@@ -61,6 +63,11 @@ impl FrontBody {
             silence,
         })))
     }
+
+    /// The stream of a sessionless client that listens.
+    pub(super) fn subscribed(stream: sessionless::Stream) -> Self {
+        Self(Kind::Subscribed(Box::new(stream)))
+    }
 }
 
 impl From<Bytes> for FrontBody {
@@ -80,6 +87,7 @@ impl Body for FrontBody {
             }
             Kind::Call(events) => events.poll_next(cx),
             Kind::Listen(events) => events.poll_next(cx),
+            Kind::Subscribed(stream) => stream.poll_next(cx),
         };
         next.map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -88,7 +96,7 @@ impl Body for FrontBody {
         match &self.0 {
             Kind::Whole { answer, next } => answer.parts.iter().skip(*next).all(Bytes::is_empty),
             Kind::Call(events) => events.job.is_none() && events.ready.is_empty(),
-            Kind::Listen(_) => false,
+            Kind::Listen(_) | Kind::Subscribed(_) => false,
         }
     }
 
@@ -186,25 +194,25 @@ impl Drop for SessionEvents {
 }
 
 /// Measures silence and breaks it with a comment, so that nobody on the way takes the stream for dead.
-struct Silence {
+pub(super) struct Silence {
     sleep: Pin<Box<Sleep>>,
     limit: Duration,
 }
 
 impl Silence {
-    fn new(limit: Duration) -> Self {
+    pub(super) fn new(limit: Duration) -> Self {
         Self {
             sleep: Box::pin(tokio::time::sleep(limit)),
             limit,
         }
     }
 
-    fn broken(&mut self) {
+    pub(super) fn broken(&mut self) {
         let next = tokio::time::Instant::now() + self.limit;
         self.sleep.as_mut().reset(next);
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         std::task::ready!(self.sleep.as_mut().poll(cx));
         self.broken();
         Poll::Ready(Bytes::from_static(b": keep-alive\n\n"))

@@ -23,6 +23,7 @@ impl Front {
         for entry in front.sessions.all() {
             entry.close_streams(false);
         }
+        front.listeners.finish(front);
         front.wait_for_calls(deadline).await;
         front.strays.close(Cause::Shutdown);
         for entry in front.sessions.all() {

@@ -72,6 +72,7 @@ struct Inner {
     /// Calls that belong to no session.
     strays: CallTable,
     about: sessionless::About,
+    listeners: sessionless::Listeners,
     tasks: TaskTracker,
     stop: CancellationToken,
     sweeping: AtomicBool,
@@ -112,6 +113,7 @@ impl Front {
             app,
             strays: CallTable::default(),
             about: sessionless::About::default(),
+            listeners: sessionless::Listeners::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             sweeping: AtomicBool::new(false),
@@ -168,17 +170,22 @@ impl Front {
     }
 
     /// Tells every session: each gets the message on exactly one of its open streams. A session without one gets
-    /// nothing; a stream whose reader is too slow ends. A message that still waits there is not added again.
+    /// nothing; a stream whose reader is too slow ends. A message that still waits there is not added again. So is every
+    /// stream of `subscriptions/listen` that asked for such messages.
     pub fn broadcast(&self, message: &Notification) {
         let text = outbox::text(message);
         for entry in self.0.sessions.all() {
             entry.send(&text, true);
         }
+        self.0.listeners.broadcast(message);
     }
 
     /// Tells one session, on exactly one of its open streams; false when there is none that takes it. A message that
-    /// still waits there is not added again.
+    /// still waits there is not added again. The key may be that of a stream of `subscriptions/listen`.
     pub fn tell(&self, to: SessionKey, message: &Notification) -> bool {
+        if let Some(taken) = self.0.listeners.tell(to, message) {
+            return taken;
+        }
         let found = self.0.sessions.by_key(to);
         found.is_some_and(|entry| entry.send(&outbox::text(message), true).is_some())
     }
@@ -226,7 +233,7 @@ impl Front {
     /// Ends a session; false when there is none of that key. Its calls are cancelled, its streams end.
     pub fn terminate(&self, key: SessionKey) -> bool {
         let found = self.0.sessions.by_key(key);
-        found.is_some_and(|entry| self.0.remove(&entry, Cause::SessionEnded))
+        found.is_some_and(|entry| self.0.remove(&entry, Cause::SessionEnded)) || self.0.listeners.terminate(key)
     }
 
     fn is_endpoint(&self, path: &str) -> bool {

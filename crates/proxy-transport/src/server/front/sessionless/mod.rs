@@ -12,6 +12,7 @@
 mod discover;
 mod dress;
 mod envelope;
+mod listen;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use super::running::Running;
 pub(super) use discover::About;
 pub(super) use dress::{Subject, finished};
 use envelope::Envelope;
+pub(super) use listen::{Listeners, Stream};
 
 /// Members of `_meta` that each request carries, and what results carry.
 mod keys {
@@ -38,6 +40,7 @@ mod keys {
     pub(super) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
     pub(super) const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
     pub(super) const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    pub(super) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
     pub(super) const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 }
 
@@ -138,6 +141,9 @@ pub(super) async fn post(
         let message = "the proxy is shutting down";
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message);
         return refusal.response(Some(&request.id));
+    }
+    if request.method == Method::SubscriptionsListen {
+        return listen::listen(front, request, envelope, accept).await;
     }
     match Running::start(front, None, request, accept.stream, envelope.context()) {
         Ok(running) => finish(front, Job::One(running), accept).await,

@@ -5,6 +5,7 @@ mod calls;
 mod conversation;
 mod guard;
 mod intake;
+mod listening;
 mod protocol;
 mod sessionless;
 mod sessions;

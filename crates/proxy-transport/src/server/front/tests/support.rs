@@ -26,6 +26,7 @@ pub(super) struct Log {
     pub(super) finished: AtomicUsize,
     pub(super) refused_messages: AtomicUsize,
     pub(super) opened: AtomicUsize,
+    pub(super) keys: Mutex<Vec<SessionKey>>,
     pub(super) closed: Mutex<Vec<SessionKey>>,
     pub(super) notified: Mutex<Vec<String>>,
     pub(super) changed: Notify,
@@ -107,7 +108,8 @@ impl App for Fake {
         }
     }
 
-    fn session_opened(&self, _: &Arc<Session>) {
+    fn session_opened(&self, session: &Arc<Session>) {
+        self.log.keys.lock().unwrap().push(session.key);
         self.log.count(&self.log.opened);
     }
 
@@ -125,15 +127,27 @@ impl App for Fake {
     }
 }
 
+fn result_of(value: &Value) -> Result<Reply, Error> {
+    Ok(Reply::Result(RawJson::encode(value)))
+}
+
 async fn answer(call: Call, log: &Log, gate: &Semaphore) -> Result<Reply, Error> {
     if call.method == mcp_proxy_core::Method::ResourcesRead {
         return Ok(Reply::error(codes::RESOURCE_NOT_FOUND, "no such resource"));
+    }
+    if call.method == mcp_proxy_core::Method::SubscriptionsListen {
+        let filter = call.params.to_raw().unwrap().get("notifications").unwrap();
+        if filter.get("hang").is_some() {
+            std::future::pending::<()>().await;
+        }
+        assert!(call.context.session.is_some());
+        return result_of(&json!({ "notifications": filter.without(&["promptsListChanged"]) }));
     }
     if matches!(call.method, mcp_proxy_core::Method::Other(_)) {
         return Ok(Reply::error(codes::METHOD_NOT_FOUND, "no such method"));
     }
     let name = call.params.string(Slot::Name).unwrap_or_default().into_owned();
-    let result = |value: Value| Ok(Reply::Result(RawJson::encode(&value)));
+    let result = |value: Value| result_of(&value);
     match name.as_str() {
         "hang" => std::future::pending().await,
         "gate" => {
