@@ -16,7 +16,6 @@ pub mod duplex;
 pub mod http;
 pub mod options;
 mod questions;
-#[allow(dead_code, reason = "the transports of that era come one by one")]
 pub(crate) mod sessionless;
 pub mod sse;
 pub mod stdio;

@@ -116,7 +116,7 @@ pub(super) fn changed_lists(method: &Method) -> &'static [Kind] {
 }
 
 /// `params` of a progress notification with `token` in place of our id; `None` when the progress is not of this call.
-fn with_token(params: &Params, id: u64, token: &RawJson) -> Option<Params> {
+pub(super) fn with_token(params: &Params, id: u64, token: &RawJson) -> Option<Params> {
     let text = params.to_raw()?;
     let ours = text.get("progressToken")?;
     if ours.as_str().parse() != Ok(id) {
@@ -134,20 +134,20 @@ fn with_token(params: &Params, id: u64, token: &RawJson) -> Option<Params> {
 }
 
 /// How many interim messages one call may send: a burst, and then a steady rate. Beyond it a backend is flooding.
-struct Allowance {
+pub(super) struct Allowance {
     left: u32,
     refilled: Instant,
 }
 
 impl Allowance {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             left: BURST,
             refilled: Instant::now(),
         }
     }
 
-    fn take(&mut self) -> bool {
+    pub(super) fn take(&mut self) -> bool {
         if self.left == 0 {
             let passed = self.refilled.elapsed().as_millis() as u64;
             self.left = u32::try_from(passed * u64::from(PER_SECOND) / 1000).map_or(BURST, |new| new.min(BURST));

@@ -1,4 +1,5 @@
-//! Streamable HTTP towards backends (revisions 2024-11-05 to 2025-11-25 of the protocol's handshake).
+//! Streamable HTTP towards backends. Which era one speaks is found out first; what follows here is the one with sessions
+//! (2024-11-05 to 2025-11-25), the other is in [`sessionless`].
 //!
 //! ```text
 //!   Call ─► peer      which upstream session; heals one that the backend forgot
@@ -35,6 +36,7 @@ mod pool;
 pub(in crate::client) mod reach;
 mod reading;
 mod session;
+mod sessionless;
 mod sse;
 mod status;
 mod stream;
@@ -45,12 +47,15 @@ use std::time::Duration;
 
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::RawJson;
-use mcp_proxy_core::{Declared, Downstream, Error};
+use mcp_proxy_core::{Declared, Downstream, Error, ErrorKind};
 
 use self::core::Core;
 use self::events::Events;
 use self::peer::HttpPeer;
+use self::sessionless::SessionlessPeer;
 use super::options::HttpOptions;
+use super::sessionless::discover::Verdict;
+use super::sessionless::memory::Memory;
 use super::{BoxFuture, Connected, Connector, Hello};
 
 /// Reaches a backend over Streamable HTTP.
@@ -60,6 +65,7 @@ use super::{BoxFuture, Connected, Connector, Hello};
 pub struct HttpConnector {
     /// What is wrong with the options is told at the first attempt to connect.
     core: Result<Arc<Core>, Error>,
+    memory: Memory,
 }
 
 impl HttpConnector {
@@ -67,6 +73,7 @@ impl HttpConnector {
     pub fn new(options: HttpOptions) -> Self {
         Self {
             core: Core::new(options),
+            memory: Memory::default(),
         }
     }
 
@@ -83,11 +90,28 @@ impl HttpConnector {
 }
 
 impl Connector for HttpConnector {
-    fn connect(&self, _: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
-        Box::pin(async {
+    fn connect(&self, downstream: Arc<dyn Downstream>) -> BoxFuture<'_, Result<Connected, Error>> {
+        Box::pin(async move {
             let core = self.core.clone()?;
             core.prepare_tls().await?;
-            let (upstream, hello) = handshake::open(&core, &Declared::everything().upward()).await?;
+            if !self.memory.is_session_only()
+                && let Verdict::Sessionless(hello) = sessionless::probe(&core).await?
+            {
+                return Ok(SessionlessPeer::start(core, *hello, downstream));
+            }
+            let (upstream, hello) = match handshake::open(&core, &Declared::everything().upward()).await {
+                Ok(opened) => opened,
+                Err(error) if self.memory.is_session_only() && is_answered(&error) => {
+                    // It did open sessions a while ago, so it has changed.
+                    self.memory.forget();
+                    return match sessionless::probe(&core).await? {
+                        Verdict::Sessionless(hello) => Ok(SessionlessPeer::start(core, *hello, downstream)),
+                        Verdict::Session => Err(error),
+                    };
+                }
+                Err(error) => return Err(error),
+            };
+            self.memory.speaks_sessions();
             let (events, sender, receiver) = Events::new();
             let peer = HttpPeer::new(core.clone(), upstream, events.clone());
             peer.spawn(events::forward(events.clone(), sender));
@@ -111,6 +135,11 @@ impl std::fmt::Debug for HttpConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("HttpConnector")
     }
+}
+
+/// Whether somebody is there who refuses to open a session.
+fn is_answered(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::ServerFault)
 }
 
 /// Closes idle connections of a backend that nobody calls any more.

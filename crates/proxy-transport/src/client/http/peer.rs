@@ -18,6 +18,7 @@ use super::encode;
 use super::events::Events;
 use super::exchange::{Answer, Fault, Outgoing, exchange, tell};
 use super::session::{Cell, Upstream};
+use super::sessionless::{Doubt, is_reason};
 
 /// A backend after a handshake. Dropping it ends its own tasks and its own session; the sessions of clients belong to
 /// the backend and outlive it.
@@ -36,6 +37,7 @@ struct Inner {
     /// Whether each client's session gets one of its own.
     per_client: bool,
     events: Arc<Events>,
+    doubt: Doubt,
 }
 
 impl HttpPeer {
@@ -53,6 +55,7 @@ impl HttpPeer {
                 catalogue: Cell::open(Declared::everything().upward(), upstream),
                 per_client,
                 events,
+                doubt: Doubt::default(),
             }),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -150,15 +153,27 @@ impl Inner {
                 events: &self.events,
             };
             match exchange(&self.core, outgoing).await {
-                Ok(answer) if !says_session_gone(&answer, &upstream) => return Ok(answer.reply),
+                Ok(answer) if !says_session_gone(&answer, &upstream) => return self.believed(Ok(answer.reply)).await,
                 // Nothing was run, so sending it again is safe whatever it is; but only once.
                 Ok(_) | Err(Fault::SessionGone) if !healed => {
                     healed = true;
                     upstream = self.heal(&cell, &upstream).await?;
                 }
                 Ok(_) | Err(Fault::SessionGone) => return Err(forgetful()),
-                Err(Fault::Failed(error)) => return Err(self.noted(error)),
+                Err(Fault::Failed(error)) => return self.believed(Err(self.noted(error))).await,
             }
+        }
+    }
+
+    /// What came back, unless it says that the backend was replaced by one without sessions.
+    async fn believed(&self, outcome: Result<Reply, Error>) -> Result<Reply, Error> {
+        if !is_reason(false, &outcome) {
+            return outcome;
+        }
+        // Rare, so it should not make every call's future larger.
+        match Box::pin(self.doubt.settle(&self.core, false, &outcome)).await {
+            Some(changed) => Err(self.noted(changed)),
+            None => outcome,
         }
     }
 

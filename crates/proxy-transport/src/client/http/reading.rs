@@ -70,13 +70,7 @@ impl Reading<'_> {
         let mut parser = Parser::new(self.core.max_bytes);
         loop {
             while let Some(data) = parser.next().map_err(malformed)? {
-                // What is kept of a small event must not keep the large buffer it came in.
-                let data = if data.len() <= SMALL_EVENT {
-                    Bytes::copy_from_slice(&data)
-                } else {
-                    data
-                };
-                if let Some(reply) = self.event(data, &mut relay)? {
+                if let Some(reply) = self.event(small(data), &mut relay)? {
                     release(self.core, self.flow);
                     return Ok(reply);
                 }
@@ -163,7 +157,7 @@ impl Reading<'_> {
         }
     }
 
-    async fn collect(&mut self, limit: usize) -> Result<Bytes, Error> {
+    pub(super) async fn collect(&mut self, limit: usize) -> Result<Bytes, Error> {
         let too_large = || {
             Error::new(ErrorKind::ServerFault, "the backend's answer is too large")
                 .caused_by(format!("more than {limit} bytes"))
@@ -221,7 +215,16 @@ pub(super) fn release(core: &Arc<Core>, mut flow: Flow) {
     });
 }
 
-fn is_for(response: &Response, id: u64) -> bool {
+/// What is kept of a small event must not keep the large buffer it came in.
+pub(super) fn small(data: Bytes) -> Bytes {
+    if data.len() <= SMALL_EVENT {
+        Bytes::copy_from_slice(&data)
+    } else {
+        data
+    }
+}
+
+pub(super) fn is_for(response: &Response, id: u64) -> bool {
     response.id.as_ref().and_then(|id| id.as_u64()) == Some(id)
 }
 
@@ -233,7 +236,7 @@ pub(super) fn lost(cause: io::Error) -> Error {
     .caused_by(cause)
 }
 
-fn malformed(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(super) fn malformed(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::ServerFault, "the backend's answer is malformed").caused_by(cause)
 }
 

@@ -65,7 +65,14 @@ pub(super) async fn listen(core: Arc<Core>, cell: Arc<Cell>, events: Arc<Events>
                 continue;
             }
             Opened::Later => {}
-            Opened::Unknown | Opened::None => return,
+            Opened::Unknown | Opened::None => {
+                if worked {
+                    // It may have been replaced by a backend that is to be spoken to in another way.
+                    let message = "the backend no longer offers the stream that it did";
+                    events.closed(&Error::new(ErrorKind::ServerFault, message));
+                }
+                return;
+            }
         }
         drop(upstream);
         tokio::time::sleep(pause).await;

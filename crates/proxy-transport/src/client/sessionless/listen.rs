@@ -84,7 +84,7 @@ pub(crate) enum Heard {
     /// Lists changed.
     Lists(&'static [Kind]),
     /// Something else that concerns whoever subscribed to it.
-    News(Notification),
+    News(Box<Notification>),
     /// Something that does not belong there.
     Foreign,
 }
@@ -97,12 +97,13 @@ pub(crate) fn hear(notification: Notification) -> Heard {
         // One notification for both; the specification has none of their own for templates.
         Method::ResourcesChanged => Heard::Lists(&[Kind::Resource, Kind::Template]),
         Method::PromptsChanged => Heard::Lists(&[Kind::Prompt]),
-        Method::ResourceUpdated | Method::TaskChanged => Heard::News(untagged(notification)),
+        Method::ResourceUpdated | Method::TaskChanged => Heard::News(Box::new(untagged(notification))),
         _ => Heard::Foreign,
     }
 }
 
 /// The id of the request that a message on the stream belongs to.
+#[allow(dead_code, reason = "for transports on which several streams share one pipe")]
 pub(crate) fn subscription(params: &Params) -> Option<RawJson> {
     params.meta(SUBSCRIPTION_ID)
 }

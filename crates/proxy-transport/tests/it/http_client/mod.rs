@@ -6,6 +6,7 @@ mod fixture;
 mod interim;
 mod questions;
 mod script;
+mod sessionless;
 mod sessions;
 mod tls;
 mod unasked;

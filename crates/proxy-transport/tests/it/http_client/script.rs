@@ -110,13 +110,26 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// A backend that plays `play` for every request.
+    /// A backend of the session era that plays `play` for every request but `server/discover`, of which it knows nothing
+    /// and which no test of that era wants to see.
     pub(super) async fn start(play: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
+        Self::open(false, play).await
+    }
+
+    /// A backend of any era that plays `play` for every request.
+    pub(super) async fn of_any_era(play: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
+        Self::open(true, play).await
+    }
+
+    async fn open(sees_probes: bool, play: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (sender, changed) = watch::channel(0);
-        let play: Arc<Play> = Arc::new(play);
+        let play: Arc<Play> = Arc::new(move |seen| match seen.method().as_str() {
+            "server/discover" if !sees_probes => vec![response(404, "", "")],
+            _ => play(seen),
+        });
         let mut tasks = JoinSet::new();
         let closed = Arc::new(AtomicUsize::new(0));
         let (seen_there, closed_there) = (seen.clone(), closed.clone());
@@ -130,7 +143,7 @@ impl Script {
                 let closed = closed_there.clone();
                 connections.spawn(async move {
                     // A client that goes away ends the play.
-                    let _ = serve(socket, connection, &*play, &seen, &sender).await;
+                    let _ = serve(socket, connection, &*play, &seen, &sender, sees_probes).await;
                     closed.fetch_add(1, Ordering::SeqCst);
                     sender.send_modify(|changes| *changes += 1);
                 });
@@ -223,12 +236,15 @@ async fn serve(
     play: &Play,
     all: &Mutex<Vec<Seen>>,
     changed: &watch::Sender<usize>,
+    sees_probes: bool,
 ) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         let seen = read_request(&mut socket, &mut buffer, connection).await?;
-        all.lock().unwrap().push(seen.clone());
-        changed.send_modify(|changes| *changes += 1);
+        if sees_probes || seen.method() != "server/discover" {
+            all.lock().unwrap().push(seen.clone());
+            changed.send_modify(|changes| *changes += 1);
+        }
         for step in play(&seen) {
             match step {
                 Step::Send(bytes) => socket.write_all(&bytes).await?,

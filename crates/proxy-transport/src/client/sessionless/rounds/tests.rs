@@ -15,9 +15,11 @@ const MANNER: Manner = Manner {
 
 type Answer = Result<Reply, Error>;
 
+type Answering = dyn Fn(&Method, &Value) -> Answer + Send + Sync;
+
 /// A client that answers what `answer` says, once all who are asked at the same time have met.
 struct Client {
-    answer: Box<dyn Fn(&Method, &Value) -> Answer + Send + Sync>,
+    answer: Box<Answering>,
     together: Arc<Barrier>,
     asked: Mutex<Vec<(Method, Value)>>,
 }

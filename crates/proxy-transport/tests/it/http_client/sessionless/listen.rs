@@ -1,0 +1,1 @@
+//! What a backend of this era announces.

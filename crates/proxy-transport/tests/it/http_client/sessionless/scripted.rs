@@ -1,0 +1,1 @@
+//! What no honest server does.
