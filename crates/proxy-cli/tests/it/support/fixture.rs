@@ -30,9 +30,18 @@ pub(crate) struct HttpServer {
 impl HttpServer {
     /// The fixture server. `port` 0 picks a free one.
     pub(crate) async fn fixture(port: u16, more: &[&str]) -> Self {
+        Self::start_fixture("http", port, more).await
+    }
+
+    /// The fixture server over WebSocket, on a free port.
+    pub(crate) async fn web_socket_fixture(more: &[&str]) -> Self {
+        Self::start_fixture("ws", 0, more).await
+    }
+
+    async fn start_fixture(transport: &str, port: u16, more: &[&str]) -> Self {
         let mut command = Command::new(fixture_binary().await);
         command
-            .args(["--transport", "http", "--port", &port.to_string()])
+            .args(["--transport", transport, "--port", &port.to_string()])
             .args(more);
         let mut child = command
             .stdin(Stdio::null())
@@ -48,7 +57,7 @@ impl HttpServer {
             .expect("UTF-8")
             .expect("mcp-fixture lives on");
         let address = line
-            .split("http://")
+            .split("://")
             .nth(1)
             .and_then(|rest| rest.split('/').next())
             .and_then(|a| a.parse().ok());

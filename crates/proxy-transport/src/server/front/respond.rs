@@ -42,6 +42,11 @@ impl Refusal {
         Answer::error(id, &error)
     }
 
+    /// The same, with the status it is sent under.
+    pub(super) fn answer_with_status(&self, id: &RequestId) -> Answer {
+        self.answer(Some(id)).with_status(self.status)
+    }
+
     /// The response, in the name of the request `id` if there was one.
     pub(super) fn response(&self, id: Option<&RequestId>) -> Response<FrontBody> {
         let mut response = json(self.answer(id));

@@ -28,22 +28,13 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Checks the headers against the body, then what the body must hold.
-    pub(super) fn check(headers: &HeaderMap, request: &Request, app: &dyn App) -> Result<Self, Refused> {
+    /// Checks the headers against the body, where there are any, then what the body must hold.
+    pub(super) fn check(headers: Option<&HeaderMap>, request: &Request, app: &dyn App) -> Result<Self, Refused> {
         let params = &request.params;
         let version = params.meta(keys::VERSION);
         let version = version.as_ref().and_then(RawJson::string);
-        match &version {
-            Some(version) => agree(headers, &PROTOCOL_VERSION, version)?,
-            None => drop(required(headers, &PROTOCOL_VERSION)?),
-        }
-        agree(headers, &METHOD, request.method.as_str())?;
-        match name_of(&request.method, params) {
-            Some(name) => agree(headers, &NAME, &name)?,
-            None if super::name_slot(&request.method).is_some() && headers.contains_key(&NAME) => {
-                return Err(mismatch(&NAME, "names what the body does not"));
-            }
-            None => {}
+        if let Some(headers) = headers {
+            envelope_agrees(headers, request, version.as_deref())?;
         }
         let version = version.ok_or_else(|| missing(keys::VERSION))?;
         let capabilities = params.meta(keys::CAPABILITIES).filter(RawJson::is_object);
@@ -58,7 +49,8 @@ impl Envelope {
                 Refused::bad(codes::INVALID_PARAMS, &message)
             })?),
         };
-        if request.method == Method::ToolsCall
+        if let Some(headers) = headers
+            && request.method == Method::ToolsCall
             && let Some(name) = params.string(Slot::Name)
             && let Some(tool) = app.tool(&name)
             && !tool.mirrors.is_empty()
@@ -70,6 +62,22 @@ impl Envelope {
             declared: Arc::new(Declared::new(capabilities, params.meta(keys::CLIENT_INFO))),
             log_level,
         })
+    }
+}
+
+/// The headers name what the body does: its revision, its method, and what that is about.
+fn envelope_agrees(headers: &HeaderMap, request: &Request, version: Option<&str>) -> Result<(), Refused> {
+    match version {
+        Some(version) => agree(headers, &PROTOCOL_VERSION, version)?,
+        None => drop(required(headers, &PROTOCOL_VERSION)?),
+    }
+    agree(headers, &METHOD, request.method.as_str())?;
+    match name_of(&request.method, &request.params) {
+        Some(name) => agree(headers, &NAME, &name),
+        None if super::name_slot(&request.method).is_some() && headers.contains_key(&NAME) => {
+            Err(mismatch(&NAME, "names what the body does not"))
+        }
+        None => Ok(()),
     }
 }
 

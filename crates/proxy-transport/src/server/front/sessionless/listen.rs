@@ -11,14 +11,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use http::{Response, StatusCode};
+use http::StatusCode;
 use mcp_proxy_core::json::{Notification, Params, RawJson, Request, RequestId};
 use mcp_proxy_core::{Call, Method, Reply, RpcError, Session, SessionKey, codes};
 
-use super::super::body::{FrontBody, Silence};
-use super::super::guard::Accept;
+use super::super::answer::Answer;
+use super::super::body::Silence;
 use super::super::outbox::{self, Outbox, Push};
-use super::super::respond::{Refusal, events, json};
+use super::super::respond::Refusal;
 use super::super::session::Sessions;
 use super::super::{Inner, lock};
 use super::dress::refused;
@@ -184,25 +184,24 @@ impl Drop for Seat {
     }
 }
 
-/// Answers a request that listens.
+/// Begins to listen; the answer when nothing comes of it.
 pub(super) async fn listen(
     front: &Arc<Inner>,
     request: Request,
     envelope: Envelope,
-    accept: Accept,
-) -> Response<FrontBody> {
+    interim: bool,
+) -> Result<Stream, Answer> {
     let unserved = |status, code, message: &'static str, id: &RequestId| {
-        let refusal = Refusal::new(status, code, message);
-        refusal.response(Some(id))
+        Err(Refusal::new(status, code, message).answer_with_status(id))
     };
-    if !accept.stream {
+    if !interim {
         let message = "`Accept` must name text/event-stream";
         return unserved(StatusCode::NOT_ACCEPTABLE, codes::INVALID_REQUEST, message, &request.id);
     }
     let filter = request.params.to_raw().and_then(|params| params.get("notifications"));
     let Some(filter) = filter.filter(RawJson::is_object) else {
         let error = RpcError::new(codes::INVALID_PARAMS, "`notifications` must be an object");
-        return json(refused(&request.id, &error));
+        return Err(refused(&request.id, &error));
     };
     if front.listeners.is_full() {
         let message = "too many streams are open";
@@ -210,10 +209,7 @@ pub(super) async fn listen(
     }
     let is_empty = !filter.members().iter().any(|(_, value)| is_wanted(value));
     let (id, answer) = subscribe(front, request, envelope).await;
-    let (seat, filter) = match answer {
-        Ok(subscribed) => subscribed,
-        Err(error) => return json(refused(&id, &error)),
-    };
+    let (seat, filter) = answer.map_err(|error| refused(&id, &error))?;
     let listener = Arc::new(Listener {
         id: RawJson::parse(id.detached().as_bytes().clone()).unwrap_or_else(|_| RawJson::from_static("null")),
         outbox: Outbox::new(true),
@@ -229,11 +225,11 @@ pub(super) async fn listen(
             front.listeners.finish(front);
         }
     }
-    events(FrontBody::subscribed(Stream {
+    Ok(Stream {
         listener,
         silence: Silence::new(front.options.keep_alive),
         _seat: seat,
-    }))
+    })
 }
 
 /// Asks the stack what of the filter it honours.
@@ -271,7 +267,7 @@ async fn subscribe(
     (request.id, answer)
 }
 
-/// The body of a stream.
+/// A stream that was opened. Dropping it ends it.
 pub(in super::super) struct Stream {
     listener: Arc<Listener>,
     silence: Silence,
@@ -279,9 +275,14 @@ pub(in super::super) struct Stream {
 }
 
 impl Stream {
+    /// The next message, as one line of JSON.
+    pub(in super::super) fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.listener.outbox.poll_next(cx)
+    }
+
     /// The next event or comment.
     pub(in super::super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match self.listener.outbox.poll_next(cx) {
+        match self.poll_line(cx) {
             Poll::Ready(text) => {
                 self.silence.broken();
                 Poll::Ready(text.map(|text| outbox::event(&text)))

@@ -17,7 +17,7 @@ mod listen;
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
-use mcp_proxy_core::json::{Message, Params, Request, ScanError, Slot};
+use mcp_proxy_core::json::{Message, Params, Request, RequestId, ScanError, Slot};
 use mcp_proxy_core::{Context, Method, ProtocolVersion, RpcError, codes};
 
 use super::Inner;
@@ -26,7 +26,7 @@ use super::body::FrontBody;
 use super::guard::Accept;
 use super::job::Job;
 use super::post::{answered, finish, unreadable};
-use super::respond::{PROTOCOL_VERSION, Refusal, SESSION_ID, empty, json, method_not_allowed};
+use super::respond::{PROTOCOL_VERSION, Refusal, SESSION_ID, empty, events, json, method_not_allowed};
 use super::running::Running;
 
 pub(super) use discover::About;
@@ -63,9 +63,11 @@ impl Refused {
 
 /// Whether a message is of this era. The headers tell first; the body is looked at only where they do not.
 pub(super) fn claims(headers: &HeaderMap, message: &Result<Message, ScanError>) -> bool {
-    if is_named(headers) {
-        return true;
-    }
+    is_named(headers) || speaks(message, headers.contains_key(SESSION_ID))
+}
+
+/// Whether a message is of this era by itself.
+pub(super) fn speaks(message: &Result<Message, ScanError>, in_session: bool) -> bool {
     let params = match message {
         Ok(Message::Request(request)) => &request.params,
         Ok(Message::Notification(notification)) => &notification.params,
@@ -84,7 +86,7 @@ pub(super) fn claims(headers: &HeaderMap, message: &Result<Message, ScanError>) 
     let named = version
         .string()
         .is_some_and(|version| is_sessionless(version.as_bytes()));
-    named || !headers.contains_key(SESSION_ID)
+    named || !in_session
 }
 
 /// Whether the version header names a revision of this era, known or not.
@@ -126,37 +128,55 @@ pub(super) async fn post(
         }
         Err(error) => return unreadable(&error).response(error.id()),
     };
-    let envelope = match Envelope::check(&headers, &request, &*front.app) {
-        Ok(envelope) => envelope,
-        Err(refused) => return refuse(&request, refused),
-    };
-    drop(headers);
-    if let Err(refused) = offered(&request.method) {
-        return refuse(&request, refused);
-    }
-    if request.method == Method::Discover {
-        return answered(discover::answer(front, &request.id), accept);
-    }
-    if front.is_draining() {
-        let message = "the proxy is shutting down";
-        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message);
-        return refusal.response(Some(&request.id));
-    }
-    if request.method == Method::SubscriptionsListen {
-        return listen::listen(front, request, envelope, accept).await;
-    }
-    match Running::start(front, None, request, accept.stream, envelope.context()) {
-        Ok(running) => finish(front, Job::One(running), accept).await,
-        // Calls outside sessions are not bounded and may share an id, so it can only be the end.
-        Err((_, id)) => {
-            let message = "the proxy is shutting down";
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message).response(Some(&id))
-        }
+    match begin(front, Some(&headers), request, accept.stream).await {
+        Begun::Now(answer) if answer.status != StatusCode::OK => json(answer),
+        Begun::Now(answer) => answered(answer, accept),
+        Begun::Later(running) => finish(front, Job::One(running), accept).await,
+        Begun::Listens(stream) => events(FrontBody::subscribed(stream)),
     }
 }
 
-fn refuse(request: &Request, refused: Refused) -> Response<FrontBody> {
-    json(Answer::error(Some(&request.id), &refused.error).with_status(refused.status))
+/// What becomes of a request.
+pub(super) enum Begun {
+    /// It is answered at once.
+    Now(Answer),
+    /// It runs.
+    Later(Running),
+    /// It listens.
+    Listens(Stream),
+}
+
+/// Accepts a request. `headers` are those that repeat it; where messages come by themselves there are none. `interim` says
+/// whether the client takes messages before the answer.
+pub(super) async fn begin(front: &Arc<Inner>, headers: Option<&HeaderMap>, request: Request, interim: bool) -> Begun {
+    let checked = Envelope::check(headers, &request, &*front.app)
+        .and_then(|envelope| offered(&request.method).map(|()| envelope));
+    let envelope = match checked {
+        Ok(envelope) => envelope,
+        Err(refused) => {
+            return Begun::Now(Answer::error(Some(&request.id), &refused.error).with_status(refused.status));
+        }
+    };
+    if request.method == Method::Discover {
+        return Begun::Now(discover::answer(front, &request.id));
+    }
+    if front.is_draining() {
+        return Begun::Now(shutting_down(&request.id));
+    }
+    if request.method == Method::SubscriptionsListen {
+        let listens = listen::listen(front, request, envelope, interim).await;
+        return listens.map_or_else(Begun::Now, Begun::Listens);
+    }
+    match Running::start(front, None, request, interim, envelope.context()) {
+        Ok(running) => Begun::Later(running),
+        // Calls outside sessions are not bounded and may share an id, so it can only be the end.
+        Err((_, id)) => Begun::Now(shutting_down(&id)),
+    }
+}
+
+fn shutting_down(id: &RequestId) -> Answer {
+    let message = "the proxy is shutting down";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message).answer_with_status(id)
 }
 
 /// Refuses what this revision has removed, and what never was for clients to send.
