@@ -31,7 +31,9 @@ pub use build::{CatalogueBuilder, Warning};
 pub use capabilities::Feature;
 pub use freshness::Freshness;
 pub use mirror::{Mirror, decode_header, encode_header};
-pub use task::{TaskSupport, public_task_id};
+pub use task::{
+    TaskSupport, created_task, localise_related_task, localise_task_result, public_task_id, without_related_task,
+};
 pub use uris::localise_result;
 
 /// Which backend, by its place in the configuration.

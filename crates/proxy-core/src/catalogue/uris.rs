@@ -12,13 +12,19 @@ const PROMPT: &[&Path] = &[
     &["messages", "*", "content", "*", "resource", "uri"],
 ];
 const READ: &[&Path] = &[&["contents", "*", "uri"]];
+/// The result of a task's call stands in the task (2026-07-28).
+const TASK: &[&Path] = &[
+    &["result", "content", "*", "uri"],
+    &["result", "content", "*", "resource", "uri"],
+];
 
 /// A backend's result with its resource URIs made public.
 ///
 /// A result that mentions no URI at all, nearly every one, is returned as it is after one search of its text.
 pub fn localise_result(method: &Method, result: RawJson, namespace: &Namespace) -> RawJson {
     let paths = match method {
-        Method::ToolsCall => CONTENT,
+        Method::ToolsCall | Method::TasksResult => CONTENT,
+        Method::TasksGet => TASK,
         Method::PromptsGet => PROMPT,
         Method::ResourcesRead => READ,
         _ => return result,

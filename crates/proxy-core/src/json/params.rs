@@ -41,10 +41,12 @@ pub enum Slot {
     RequestState,
     /// `taskId` of a request about a task.
     TaskId,
+    /// `task`: the call is to be one (2025-11-25).
+    Task,
 }
 
 impl Slot {
-    const COUNT: usize = Self::TaskId as usize + 1;
+    const COUNT: usize = Self::Task as usize + 1;
 
     /// Where the member stands: its key and the slot of the object around it.
     fn place(self) -> (&'static str, Option<Slot>) {
@@ -63,6 +65,7 @@ impl Slot {
             Self::InputResponses => ("inputResponses", None),
             Self::RequestState => ("requestState", None),
             Self::TaskId => ("taskId", None),
+            Self::Task => ("task", None),
         }
     }
 
@@ -79,6 +82,7 @@ impl Slot {
             b"inputResponses" => Self::InputResponses,
             b"requestState" => Self::RequestState,
             b"taskId" => Self::TaskId,
+            b"task" => Self::Task,
             _ => return None,
         })
     }

@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mcp_proxy_core::catalogue::{BackendIndex, public_task_id};
-use mcp_proxy_core::json::{Notification, Params, RawJson, Slot};
+use mcp_proxy_core::catalogue::{BackendIndex, localise_related_task, public_task_id};
+use mcp_proxy_core::json::{Notification, Params, Slot};
 use mcp_proxy_core::names::Namespace;
 use mcp_proxy_core::{Asked, Downstream, Error, ErrorKind, Method, SessionKey};
 use mcp_proxy_transport::server::front::{Front, WeakFront};
@@ -111,18 +111,3 @@ impl BackendDownstream {
         Some(id)
     }
 }
-
-/// Makes the id of the task that a message says it belongs to public (2025-11-25).
-fn localise_related_task(params: &mut Params, backend: &str) {
-    if let Some(related) = params.meta(RELATED_TASK)
-        && let Some(id) = related
-            .get("taskId")
-            .and_then(|id| id.string().map(Into::<String>::into))
-    {
-        let public = RawJson::encode(&public_task_id(backend, &id));
-        params.add_meta(&[(RELATED_TASK, &related.with("taskId", &public))]);
-    }
-}
-
-/// The member of `_meta` that names a message's task.
-const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";

@@ -13,10 +13,12 @@ use mcp_proxy_transport::client::backend::{Backend, BackendOptions, Backoff, Pha
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::downstream::{BackendDownstream, FrontSlot};
 use crate::interest::{About, Interest, Watch};
 use crate::plan::{BackendPlan, LinkPlan};
+use crate::stack::backend::Own;
 use crate::stack::route::Route;
 use crate::stack::{CatalogueHandle, backend, edge};
 
@@ -41,6 +43,8 @@ pub(crate) struct Hub {
     interest: Arc<Interest>,
     watch: Watch,
     front: FrontSlot,
+    /// What outlives the call that began it, for seconds.
+    errands: TaskTracker,
     changed: Arc<Notify>,
     started: Instant,
 }
@@ -74,12 +78,15 @@ impl Hub {
         }
         let instructions = instructions.map(|text| Box::from(&*text));
         let catalogue = Arc::new(ArcSwap::from_pointee(merge(&backends, &sources, instructions.clone())));
-        let route = Route::new(
-            backends
-                .iter()
-                .zip(&sources)
-                .map(|(one, source)| backend::backend(&source.name, &source.namespace, one.service())),
-        );
+        let errands = TaskTracker::new();
+        let route = Route::new(backends.iter().zip(&sources).enumerate().map(|(index, (one, source))| {
+            let own = Own {
+                index,
+                name: &source.name,
+                namespace: &source.namespace,
+            };
+            backend::backend(&own, &interest, &errands, one.service())
+        }));
         let watch: Watch = {
             let backends = backends.clone();
             Arc::new(move |backend, about, names| match (backends.get(backend), about) {
@@ -99,6 +106,7 @@ impl Hub {
             interest,
             watch,
             front,
+            errands,
             changed,
             started: Instant::now(),
         }
@@ -233,6 +241,9 @@ impl Hub {
             stopping.spawn(async move { backend.stop().await });
         }
         while stopping.join_next().await.is_some() {}
+        // Without backends they end at once.
+        self.errands.close();
+        self.errands.wait().await;
     }
 }
 

@@ -1,20 +1,18 @@
 //! `logging/setLevel`: one call of a client, passed on to every backend that logs.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mcp_proxy_core::catalogue::Feature;
 use mcp_proxy_core::json::{RawJson, Slot};
-use mcp_proxy_core::{Call, Error, LogLevel, Method, Reply, codes};
+use mcp_proxy_core::{Call, CallFuture, Error, LogLevel, Method, Reply, codes};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::{Layer, Service};
 
 use super::CatalogueHandle;
-use super::answer::Answer;
+use super::answer::{Answer, Either};
 use super::route::Route;
 use crate::interest::Interest;
 
@@ -57,9 +55,6 @@ pub(crate) struct Level<S> {
     layer: LevelLayer,
 }
 
-/// Rare, so a box is honest here; every other call passes through unboxed.
-type Fanned = Pin<Box<dyn Future<Output = Result<Reply, Error>> + Send>>;
-
 impl<S: Service<Call, Response = Reply, Error = Error>> Service<Call> for Level<S> {
     type Response = Reply;
     type Error = Error;
@@ -83,7 +78,7 @@ impl<S: Service<Call, Response = Reply, Error = Error>> Service<Call> for Level<
             return Answer::known(Reply::error(codes::INVALID_PARAMS, &message));
         };
         Answer::Inner {
-            future: Either::Fanned {
+            future: Either::Rare {
                 future: self.layer.fan_out(call, level),
             },
         }
@@ -96,7 +91,7 @@ impl LevelLayer {
     ///
     /// Clients that share a backend share its level, so it is the least that any of them wants; the front keeps from
     /// each what it did not ask for.
-    fn fan_out(&self, mut call: Call, level: LogLevel) -> Fanned {
+    fn fan_out(&self, mut call: Call, level: LogLevel) -> CallFuture {
         let session = call.context.session.as_ref().map(|session| session.key);
         let least = self.interest.set_level(session, level);
         if least != level {
@@ -110,25 +105,5 @@ impl LevelLayer {
             while telling.join_next().await.is_some() {}
             Ok(Reply::Result(RawJson::from_static("{}")))
         })
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// The inner service's future, or the fan-out.
-    #[project = EitherProjection]
-    pub(crate) enum Either<F> {
-        Inner { #[pin] future: F },
-        Fanned { future: Fanned },
-    }
-}
-
-impl<F: Future<Output = Result<Reply, Error>>> Future for Either<F> {
-    type Output = Result<Reply, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            EitherProjection::Inner { future } => future.poll(cx),
-            EitherProjection::Fanned { future } => future.as_mut().poll(cx),
-        }
     }
 }

@@ -1,26 +1,47 @@
-//! Resource URIs in what comes back: clients see the public form, which they can use in their next call.
+//! Resource URIs and task ids in what comes back: clients see the public form, which they can use in their next call.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use mcp_proxy_core::catalogue::localise_result;
+use mcp_proxy_core::catalogue::{
+    BackendIndex, created_task, localise_related_task, localise_result, localise_task_result,
+};
+use mcp_proxy_core::json::{Params, Slot};
 use mcp_proxy_core::names::Namespace;
-use mcp_proxy_core::{Call, Error, Method, Reply, RpcError};
+use mcp_proxy_core::{
+    Asked, Call, ClientHandle, ClientPort, Error, ErrorKind, Interim, Method, Reply, RpcError, SessionKey,
+};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-/// Makes resource URIs in replies public.
+use super::backend::Own;
+use crate::interest::Interest;
+
+/// Makes resource URIs and task ids in replies public, and notes whose a new task is.
 #[derive(Clone)]
 pub(crate) struct LocaliseLayer {
-    namespace: Arc<Namespace>,
+    owner: Arc<Owner>,
+}
+
+/// The backend whose names they are.
+struct Owner {
+    index: BackendIndex,
+    name: Arc<str>,
+    namespace: Namespace,
+    interest: Arc<Interest>,
 }
 
 impl LocaliseLayer {
-    pub(crate) fn new(namespace: &Namespace) -> Self {
+    pub(crate) fn new(own: &Own<'_>, interest: &Arc<Interest>) -> Self {
         Self {
-            namespace: Arc::new(namespace.clone()),
+            owner: Arc::new(Owner {
+                index: own.index,
+                name: own.name.clone(),
+                namespace: own.namespace.clone(),
+                interest: interest.clone(),
+            }),
         }
     }
 }
@@ -31,7 +52,7 @@ impl<S> Layer<S> for LocaliseLayer {
     fn layer(&self, inner: S) -> Localise<S> {
         Localise {
             inner,
-            namespace: self.namespace.clone(),
+            owner: self.owner.clone(),
         }
     }
 }
@@ -40,7 +61,7 @@ impl<S> Layer<S> for LocaliseLayer {
 #[derive(Clone)]
 pub(crate) struct Localise<S> {
     inner: S,
-    namespace: Arc<Namespace>,
+    owner: Arc<Owner>,
 }
 
 impl<S: Service<Call, Response = Reply, Error = Error>> Service<Call> for Localise<S> {
@@ -52,12 +73,25 @@ impl<S: Service<Call, Response = Reply, Error = Error>> Service<Call> for Locali
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
+    fn call(&mut self, mut call: Call) -> Self::Future {
+        let task = match call.method {
+            Method::ToolsCall => call.params.text(Slot::Task).is_some() || call.context.declared.takes_tasks(),
+            Method::TasksGet | Method::TasksResult | Method::TasksCancel | Method::TasksUpdate => true,
+            _ => false,
+        };
+        let task = task.then(|| {
+            call.client = ClientHandle::new(Arc::new(TaskPort {
+                client: std::mem::take(&mut call.client),
+                owner: self.owner.clone(),
+            }));
+            call.context.session.as_ref().map(|session| session.key)
+        });
         let method = call.method.clone();
         ResponseFuture {
             inner: self.inner.call(call),
             method,
-            namespace: self.namespace.clone(),
+            task,
+            owner: self.owner.clone(),
         }
     }
 }
@@ -68,7 +102,9 @@ pin_project! {
         #[pin]
         inner: F,
         method: Method,
-        namespace: Arc<Namespace>,
+        // Set when the call may be about a task: to the session of its client, if it has one.
+        task: Option<Option<SessionKey>>,
+        owner: Arc<Owner>,
     }
 }
 
@@ -77,10 +113,22 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for ResponseFuture<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let owner: &Owner = this.owner;
         Poll::Ready(match ready!(this.inner.poll(cx)) {
-            Ok(Reply::Result(result)) => Ok(Reply::Result(localise_result(this.method, result, this.namespace))),
-            Ok(Reply::Error(error)) if !this.namespace.is_empty() => {
-                Ok(Reply::Error(localise_error(error, this.namespace)))
+            Ok(Reply::Result(result)) => {
+                let mut result = localise_result(this.method, result, &owner.namespace);
+                if let Some(session) = *this.task {
+                    if let (Method::ToolsCall, Some(session)) = (&*this.method, session)
+                        && let Some(id) = created_task(&result)
+                    {
+                        owner.interest.own_task(session, owner.index, &id);
+                    }
+                    result = localise_task_result(this.method, result, &owner.name);
+                }
+                Ok(Reply::Result(result))
+            }
+            Ok(Reply::Error(error)) if !owner.namespace.is_empty() => {
+                Ok(Reply::Error(localise_error(error, &owner.namespace)))
             }
             other => other,
         })
@@ -93,4 +141,25 @@ fn localise_error(error: RpcError, namespace: &Namespace) -> RpcError {
         .raw()
         .map_strings(&[&["data", "uri"]], |uri| Some(namespace.uri(uri).into_owned()));
     RpcError::from_raw(raw).unwrap_or(error)
+}
+
+/// The client of a call about a task: what comes in between says which task it belongs to (2025-11-25).
+struct TaskPort {
+    client: ClientHandle,
+    owner: Arc<Owner>,
+}
+
+impl ClientPort for TaskPort {
+    fn notify(&self, mut message: Interim) -> bool {
+        localise_related_task(&mut message.params, &self.owner.name);
+        self.client.notify(message)
+    }
+
+    fn ask(&self, method: Method, mut params: Params) -> Asked {
+        localise_related_task(&mut params, &self.owner.name);
+        self.client.ask(method, params).unwrap_or_else(|| {
+            let gone = Error::new(ErrorKind::Cancelled, "there is no client to ask");
+            Box::pin(std::future::ready(Err(gone)))
+        })
+    }
 }

@@ -13,6 +13,7 @@ mod localise;
 mod refusals;
 mod resolve;
 pub(crate) mod route;
+mod run_task;
 mod subscribe;
 #[cfg(test)]
 mod tests;

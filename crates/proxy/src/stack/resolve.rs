@@ -1,12 +1,12 @@
 //! From public names to a backend and its own names: the line below which nobody knows how names look outside.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use mcp_proxy_core::catalogue::{Catalogue, Item, ResourceTarget};
+use mcp_proxy_core::catalogue::{Catalogue, Feature, Item, ResourceTarget};
 use mcp_proxy_core::json::{RawJson, Slot};
-use mcp_proxy_core::{Call, Error, Method, Reply, RpcError, codes};
+use mcp_proxy_core::{Call, Error, Method, ProtocolVersion, Reply, RpcError, codes};
 use serde_json::json;
-use std::sync::Arc;
 use tower::{Layer, Service};
 
 use super::CatalogueHandle;
@@ -67,7 +67,8 @@ fn resolve(catalogue: &Catalogue, call: &mut Call) -> Result<(), RpcError> {
     match call.method {
         Method::ToolsCall => {
             let name = string(call, Slot::Name, "name")?;
-            let item = catalogue.tool(&name).ok_or_else(|| unknown("tool", &name))?;
+            let item = catalogue.tool(&name).or_else(|| catalogue.page_tool(&name));
+            let item = item.ok_or_else(|| unknown("tool", &name))?;
             to_item(call, Slot::Name, item);
         }
         Method::PromptsGet => {
@@ -81,22 +82,57 @@ fn resolve(catalogue: &Catalogue, call: &mut Call) -> Result<(), RpcError> {
             to_target(call, Slot::Uri, target);
         }
         Method::Complete => complete(catalogue, call)?,
-        _ => return Err(RpcError::new(codes::METHOD_NOT_FOUND, "method not found")),
+        Method::TasksGet | Method::TasksResult | Method::TasksCancel | Method::TasksUpdate => task(catalogue, call)?,
+        // What nobody here has a rule for can only be meant for a backend whose names are nobody's but its own.
+        Method::Other(_) if catalogue.bare().is_some() => call.backend = catalogue.bare(),
+        _ => return Err(unknown_method()),
     }
     Ok(())
 }
 
+/// A task belongs to the backend that its id names. Each era has tasks of its own, and only those that a client and the
+/// backend both know are found.
+fn task(catalogue: &Catalogue, call: &mut Call) -> Result<(), RpcError> {
+    let version = call.context.version;
+    let feature = if version.is_sessionless() {
+        Feature::Tasks
+    } else {
+        Feature::SessionTasks
+    };
+    let known = match call.method {
+        Method::TasksUpdate => version.is_sessionless(),
+        Method::TasksResult => !version.is_sessionless(),
+        _ => true,
+    };
+    if !known || version < ProtocolVersion::V2025_11_25 || catalogue.backends_with(feature).next().is_none() {
+        return Err(unknown_method());
+    }
+    let id = string(call, Slot::TaskId, "taskId")?;
+    let found = catalogue.task(&id);
+    let (backend, local) = found
+        .filter(|(backend, _)| catalogue.offers(*backend, feature))
+        .ok_or_else(|| unknown("task", &id))?;
+    call.params.set_string(Slot::TaskId, local);
+    call.backend = Some(backend);
+    Ok(())
+}
+
 fn complete(catalogue: &Catalogue, call: &mut Call) -> Result<(), RpcError> {
-    if call.params.text(Slot::RefUri).is_some() {
+    let kind = call.params.value(Slot::Ref).and_then(|reference| reference.get("type"));
+    let kind = kind.as_ref().and_then(RawJson::string);
+    if kind.as_deref() == Some("ref/resource") {
         let uri = string(call, Slot::RefUri, "ref.uri")?;
         let target = catalogue
             .template(&uri)
             .ok_or_else(|| unknown("resource template", &uri))?;
         to_target(call, Slot::RefUri, target);
-    } else {
+    } else if kind.as_deref() == Some("ref/prompt") {
         let name = string(call, Slot::RefName, "ref.name")?;
         let item = catalogue.prompt(&name).ok_or_else(|| unknown("prompt", &name))?;
         to_item(call, Slot::RefName, item);
+    } else {
+        let message = "`ref.type` must be ref/prompt or ref/resource";
+        return Err(RpcError::new(codes::INVALID_PARAMS, message));
     }
     Ok(())
 }
@@ -125,6 +161,10 @@ pub(super) fn string(call: &Call, slot: Slot, name: &str) -> Result<String, RpcE
         .string(slot)
         .map(|text| text.into_owned())
         .ok_or_else(|| RpcError::new(codes::INVALID_PARAMS, &format!("`{name}` is missing or no string")))
+}
+
+fn unknown_method() -> RpcError {
+    RpcError::new(codes::METHOD_NOT_FOUND, "method not found")
 }
 
 /// The same words for what is absent and, once there are policies, for what is forbidden.

@@ -1,6 +1,8 @@
 //! The stack over a scripted backend: names in, names out, lists, refusals.
 
+mod names;
 mod subscribe;
+mod tasks;
 
 use std::sync::{Arc, Mutex};
 
@@ -9,11 +11,14 @@ use mcp_proxy_core::catalogue::{CatalogueBuilder, Listing, Source};
 use mcp_proxy_core::json::{Params, RawJson};
 use mcp_proxy_core::names::Namespace;
 use mcp_proxy_core::{Call, Error, ErrorKind, Method, Reply, SharedService, codes};
+use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
 
+use super::backend::Own;
 use super::edge::edge;
 use super::localise::LocaliseLayer;
 use super::route::Route;
+use super::run_task::RunTaskLayer;
 use crate::interest::{Interest, Watch};
 
 /// What the backend got, as `method params`.
@@ -23,9 +28,53 @@ fn raw(text: &str) -> RawJson {
     RawJson::parse(text.to_owned()).unwrap()
 }
 
+/// A proxy in front of these backends (name, namespace, listing); all answer by `answer`.
+fn stack(
+    backends: Vec<(&str, &str, Listing)>,
+    answer: impl Fn(&Call) -> Result<Reply, Error> + Clone + Send + Sync + 'static,
+) -> (SharedService, Seen, Arc<Interest>) {
+    let interest = Arc::new(Interest::default());
+    let seen = Seen::default();
+    let mut builder = CatalogueBuilder::new(None);
+    let mut services = Vec::new();
+    for (index, (name, namespace, listing)) in backends.into_iter().enumerate() {
+        let (name, namespace) = (Arc::from(name), Namespace::new(namespace, "/"));
+        let (seen, answer) = (seen.clone(), answer.clone());
+        let backend = tower::service_fn(move |call: Call| {
+            let params = String::from_utf8(call.params.to_bytes().to_vec()).unwrap();
+            seen.lock().unwrap().push(format!("{} {params}", call.method));
+            let answer = answer(&call);
+            async move { answer }
+        });
+        let own = Own {
+            index,
+            name: &name,
+            namespace: &namespace,
+        };
+        services.push(SharedService::new(
+            ServiceBuilder::new()
+                .layer(LocaliseLayer::new(&own, &interest))
+                .layer(RunTaskLayer::new(&TaskTracker::new()))
+                .service(backend),
+        ));
+        let source = Source {
+            name,
+            namespace,
+            trust_annotations: false,
+        };
+        builder.add(source, Some(Arc::new(listing)));
+    }
+    let catalogue = Arc::new(ArcSwap::from_pointee(builder.build()));
+    let watch: Watch = Arc::new(|_, _, _| {});
+    (
+        edge(&catalogue, &interest, &watch, Route::new(services)),
+        seen,
+        interest,
+    )
+}
+
 /// A proxy in front of one backend `files` that answers every call with `answer`.
 fn proxy(answer: Result<Reply, Error>) -> (SharedService, Seen) {
-    let namespace = Namespace::new("files", "/");
     let listing = Listing {
         capabilities: Some(raw(r#"{"tools":{},"resources":{},"prompts":{},"logging":{}}"#)),
         tools: vec![raw(r#"{"name":"read"}"#)],
@@ -33,32 +82,8 @@ fn proxy(answer: Result<Reply, Error>) -> (SharedService, Seen) {
         templates: vec![raw(r#"{"uriTemplate":"file:///{path}","name":"t"}"#)],
         ..Listing::default()
     };
-    let mut builder = CatalogueBuilder::new(None);
-    let source = Source {
-        name: "files".into(),
-        namespace: namespace.clone(),
-        trust_annotations: false,
-    };
-    builder.add(source, Some(Arc::new(listing)));
-    let catalogue = Arc::new(ArcSwap::from_pointee(builder.build()));
-    let seen = Seen::default();
-    let backend = {
-        let seen = seen.clone();
-        tower::service_fn(move |call: Call| {
-            let params = String::from_utf8(call.params.to_bytes().to_vec()).unwrap();
-            seen.lock().unwrap().push(format!("{} {params}", call.method));
-            let answer = answer.clone();
-            async move { answer }
-        })
-    };
-    let backend = SharedService::new(
-        ServiceBuilder::new()
-            .layer(LocaliseLayer::new(&namespace))
-            .service(backend),
-    );
-    let interest = Arc::new(Interest::default());
-    let watch: Watch = Arc::new(|_, _, _| {});
-    (edge(&catalogue, &interest, &watch, Route::new([backend])), seen)
+    let (service, seen, _) = stack(vec![("files", "files", listing)], move |_| answer.clone());
+    (service, seen)
 }
 
 fn ok(text: &str) -> Result<Reply, Error> {
