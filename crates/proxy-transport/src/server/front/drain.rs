@@ -24,6 +24,8 @@ impl Front {
             entry.close_streams(false);
         }
         front.listeners.finish(front);
+        // Nobody can come back to them any more.
+        front.suspensions.close();
         front.wait_for_calls(deadline).await;
         front.strays.close(Cause::Shutdown);
         for entry in front.sessions.all() {

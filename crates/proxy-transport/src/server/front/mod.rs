@@ -73,6 +73,7 @@ struct Inner {
     strays: CallTable,
     about: sessionless::About,
     listeners: sessionless::Listeners,
+    suspensions: sessionless::Suspensions,
     tasks: TaskTracker,
     stop: CancellationToken,
     sweeping: AtomicBool,
@@ -114,6 +115,7 @@ impl Front {
             strays: CallTable::default(),
             about: sessionless::About::default(),
             listeners: sessionless::Listeners::default(),
+            suspensions: sessionless::Suspensions::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             sweeping: AtomicBool::new(false),
@@ -218,6 +220,11 @@ impl Front {
     /// How many calls are running.
     pub fn running_calls(&self) -> usize {
         self.0.running.load(Ordering::Relaxed)
+    }
+
+    /// How many calls have been suspended by a question to a client without a session, and have not ended since.
+    pub fn suspended_calls(&self) -> usize {
+        self.0.suspensions.len()
     }
 
     /// How many interim messages were dropped because their client reads too slowly.

@@ -104,6 +104,14 @@ impl Outbox {
         self.wake();
     }
 
+    /// Begins anew, for another reader: what the last one has not read is forgotten.
+    pub(super) fn reopen(&self, open: bool) {
+        let mut state = lock(&self.0);
+        state.queue.clear();
+        state.bytes = 0;
+        state.open = open;
+    }
+
     /// Makes the reader look again.
     pub(super) fn wake(&self) {
         let waker = lock(&self.0).waker.take();

@@ -23,9 +23,9 @@ use mcp_proxy_core::{
 use super::answer::Answer;
 use super::calls::{CallTable, NotEntered};
 use super::outbox::{self, Outbox, Push};
-use super::questions::Questions;
+use super::questions::{Interruption, Questions};
 use super::session::Entry;
-use super::sessionless::{self, Subject};
+use super::sessionless::{self, Subject, Suspended};
 use super::{Inner, ask, lock};
 
 /// Most calls that go on without their client at a time, in the whole process; one more is cancelled instead.
@@ -57,8 +57,6 @@ pub(super) struct CallState {
     /// What the client is and can do.
     declared: Arc<Declared>,
     version: ProtocolVersion,
-    /// The least log level that this request asked for; a session's own is kept with the session.
-    log_level: Option<LogLevel>,
 }
 
 /// The client of a call, as messages and questions that come in between must know it.
@@ -93,7 +91,8 @@ impl CallState {
         }
     }
 
-    fn cause(&self) -> Option<Cause> {
+    /// Why it was ended, if it was.
+    pub(super) fn cause(&self) -> Option<Cause> {
         match self.cause.load(Ordering::SeqCst) {
             0 => None,
             1 => Some(Cause::Client),
@@ -113,7 +112,8 @@ impl CallState {
         drop(future);
     }
 
-    fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<Result<Result<Reply, Error>, Cause>> {
+    /// Goes on with the call. Only one task at a time may.
+    pub(super) fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<Result<Result<Reply, Error>, Cause>> {
         if let Some(cause) = self.cause() {
             self.reap();
             return Poll::Ready(Err(cause));
@@ -153,7 +153,31 @@ impl CallState {
         }
     }
 
-    /// Whether the client has asked to read this. Log messages have levels; anything else is wanted.
+    /// The front it runs in.
+    pub(super) fn front(&self) -> &Arc<Inner> {
+        &self.front
+    }
+
+    /// What was asked of a client without a session.
+    pub(super) fn questions(&self) -> Option<&Questions> {
+        match &self.audience {
+            Audience::Request(questions) => Some(questions),
+            Audience::Session(_) | Audience::Stray => None,
+        }
+    }
+
+    /// Leaves nothing behind of a call outside sessions.
+    pub(super) fn part(self: &Arc<Self>) {
+        // Also breaks the circle of the future, its client handle and the state that holds the future.
+        self.reap();
+        self.outbox.close();
+        if let Some(questions) = self.questions() {
+            questions.close();
+        }
+        self.front.strays.leave(self);
+    }
+
+    /// Whether a session's client has asked to read this. Log messages have levels; anything else is wanted.
     fn wants(&self, message: &Interim) -> bool {
         if message.method != Method::LogMessage {
             return true;
@@ -166,13 +190,7 @@ impl CallState {
                 (Some(least), Some(level)) => level >= least,
                 _ => true,
             },
-            // A request that names no level gets no log (2026-07-28).
-            Audience::Request(_) => match (self.log_level, level) {
-                (Some(least), Some(level)) => level >= least,
-                (least, None) => least.is_some(),
-                (None, Some(_)) => false,
-            },
-            Audience::Stray => false,
+            Audience::Request(_) | Audience::Stray => false,
         }
     }
 
@@ -183,9 +201,17 @@ impl CallState {
 
 impl ClientPort for CallState {
     fn notify(&self, message: Interim) -> bool {
-        if !self.outbox.is_open() || !self.wants(&message) {
+        if !self.outbox.is_open() {
             return false;
         }
+        let message = match &self.audience {
+            Audience::Request(questions) => match questions.admit(message) {
+                Some(message) => message,
+                None => return false,
+            },
+            Audience::Session(_) | Audience::Stray if self.wants(&message) => message,
+            Audience::Session(_) | Audience::Stray => return false,
+        };
         match self.outbox.push(outbox::text(&message), false) {
             Push::Taken => true,
             Push::Closed => false,
@@ -197,21 +223,16 @@ impl ClientPort for CallState {
     }
 
     fn ask(&self, method: Method, params: Params) -> Asked {
-        if let Err(missing) = self.declared.allows(self.version, &method, &params) {
-            if let Audience::Request(questions) = &self.audience {
-                questions.lacking(missing);
-                self.outbox.wake();
-            }
-            return Box::pin(std::future::ready(Ok(ask::undeclared())));
-        }
+        let is_allowed = || self.declared.allows(self.version, &method, &params).is_ok();
         match &self.audience {
-            Audience::Session(entry) => ask::in_call(entry, &self.me, &method, &params),
             Audience::Request(questions) => {
                 let asked = questions.ask(method, params);
                 self.outbox.wake();
                 asked
             }
-            Audience::Stray => ask::unasked(ask::gone("the client cannot be asked outside a session")),
+            Audience::Session(entry) if is_allowed() => ask::in_call(entry, &self.me, &method, &params),
+            Audience::Stray if is_allowed() => ask::unasked(ask::gone("the client cannot be asked outside a session")),
+            Audience::Session(_) | Audience::Stray => Box::pin(std::future::ready(Ok(ask::undeclared()))),
         }
     }
 }
@@ -231,6 +252,12 @@ pub(super) struct Running {
     outcome: Option<Option<Answer>>,
     /// The response was dropped before; there is no second hand-over.
     orphan: bool,
+    /// The request that is answered, where it is not the one that began the call.
+    id: Option<RequestId>,
+    /// Set once the call has been suspended: then a task of its own drives it.
+    held: Option<Arc<Suspended>>,
+    /// The call goes on, and another response will end it.
+    parted: bool,
 }
 
 impl Running {
@@ -245,7 +272,8 @@ impl Running {
         let audience = match &session {
             Some(session) => Audience::Session(session.clone()),
             None if context.version.is_sessionless() => {
-                Audience::Request(Questions::new(Subject::new(&request.method, &request.params)))
+                let subject = Subject::new(&request.method, &request.params, &context);
+                Audience::Request(Questions::new(subject, &context))
             }
             None => Audience::Stray,
         };
@@ -259,7 +287,6 @@ impl Running {
             audience,
             declared: context.declared.clone(),
             version: context.version,
-            log_level: context.log_level,
         });
         if let Err(why) = table(front, session.as_ref()).enter(&call, session.is_some()) {
             return Err((why, call.id.clone()));
@@ -273,6 +300,9 @@ impl Running {
             session,
             outcome: None,
             orphan: false,
+            id: None,
+            held: None,
+            parted: false,
         };
         let mut call = Call::new(request.method).with_params(request.params);
         call.context = context;
@@ -282,9 +312,24 @@ impl Running {
         Ok(running)
     }
 
-    /// The id of the call.
+    /// Goes on with a suspended call, for the request `id`.
+    pub(super) fn resume(held: &Arc<Suspended>, id: RequestId) -> Self {
+        let call = held.call().clone();
+        call.front.running.fetch_add(1, Ordering::SeqCst);
+        Self {
+            call,
+            session: None,
+            outcome: None,
+            orphan: false,
+            id: Some(id),
+            held: Some(held.clone()),
+            parted: false,
+        }
+    }
+
+    /// The id of the request that is answered.
     pub(super) fn id(&self) -> &RequestId {
-        &self.call.id
+        self.id.as_ref().unwrap_or(&self.call.id)
     }
 
     /// Goes on with the call. After [`Step::Done`] nothing more comes.
@@ -294,24 +339,32 @@ impl Running {
             return Poll::Ready(Step::Event(event));
         }
         if self.outcome.is_none() {
-            let Poll::Ready(outcome) = self.call.poll_reply(cx) else {
+            let polled = match &self.held {
+                None => self.call.poll_reply(cx),
+                Some(held) => held.poll_outcome(),
+            };
+            let Poll::Ready(outcome) = polled else {
                 return match self.call.outbox.pop() {
                     Some(event) => Poll::Ready(Step::Event(event)),
-                    None => Poll::Pending,
+                    None => self.interrupted(),
                 };
             };
             self.call.outbox.close();
-            let id = Some(&self.call.id);
+            let id = self.id();
             self.outcome = Some(match outcome {
                 Ok(outcome) => Some(match &self.call.audience {
-                    Audience::Request(questions) => {
-                        sessionless::finished(&self.call.front, &self.call.id, &questions.subject, outcome)
-                    }
-                    Audience::Session(_) | Audience::Stray => Answer::new(id, outcome),
+                    Audience::Request(questions) => match questions.interruption() {
+                        // Refusing its question has made the backend give up.
+                        Some(Interruption::Lacking(missing)) => sessionless::lacking(id, &missing),
+                        Some(Interruption::Asked(_)) | None => {
+                            sessionless::finished(&self.call.front, id, questions, outcome)
+                        }
+                    },
+                    Audience::Session(_) | Audience::Stray => Answer::new(Some(id), outcome),
                 }),
                 Err(Cause::Client) => None,
-                Err(Cause::SessionEnded) => Some(Answer::error(id, &cancelled("its session has ended"))),
-                Err(Cause::Shutdown) => Some(Answer::error(id, &cancelled("the proxy is shutting down"))),
+                Err(Cause::SessionEnded) => Some(Answer::error(Some(id), &cancelled("its session has ended"))),
+                Err(Cause::Shutdown) => Some(Answer::error(Some(id), &cancelled("the proxy is shutting down"))),
             });
         }
         // What was said before the answer comes before it on the wire.
@@ -319,6 +372,27 @@ impl Running {
             Some(event) => Poll::Ready(Step::Event(event)),
             None => Poll::Ready(Step::Done(self.outcome.take().flatten())),
         }
+    }
+
+    /// Ends the response where a backend has asked something of a client without a session.
+    fn interrupted(&mut self) -> Poll<Step> {
+        let Some(questions) = self.call.questions() else {
+            return Poll::Pending;
+        };
+        let id = self.id.as_ref().unwrap_or(&self.call.id);
+        let answer = match questions.interruption() {
+            None => return Poll::Pending,
+            Some(Interruption::Lacking(missing)) => Err(sessionless::lacking(id, &missing)),
+            Some(Interruption::Asked(requests)) => {
+                self.call.outbox.close();
+                sessionless::suspend(&self.call, &mut self.held, questions, id, &requests)
+            }
+        };
+        self.parted = answer.is_ok();
+        if answer.is_err() {
+            self.call.cancel(Cause::Client);
+        }
+        Poll::Ready(Step::Done(Some(answer.unwrap_or_else(|refusal| refusal))))
     }
 
     /// Lets the call go on without its client, for a while. False when it cannot.
@@ -341,6 +415,9 @@ impl Running {
             session: self.session.clone(),
             outcome: None,
             orphan: true,
+            id: None,
+            held: None,
+            parted: false,
         };
         orphan.call.outbox.close();
         let task = async move {
@@ -364,12 +441,17 @@ impl Drop for Running {
             return;
         }
         let front = &self.call.front;
-        // Also breaks the circle of the future, its client handle and the state that holds the future.
-        self.call.reap();
-        self.call.outbox.close();
-        table(front, self.session.as_ref()).leave(&self.call);
-        if let Some(session) = &self.session {
-            session.end(&front.sessions);
+        match (&self.session, &self.held) {
+            (Some(session), _) => {
+                // Also breaks the circle of the future, its client handle and the state that holds the future.
+                self.call.reap();
+                self.call.outbox.close();
+                session.calls.leave(&self.call);
+                session.end(&front.sessions);
+            }
+            (None, _) if self.parted => {}
+            (None, Some(held)) => held.end(Cause::Client),
+            (None, None) => self.call.part(),
         }
         if self.orphan {
             front.orphans.fetch_sub(1, Ordering::Relaxed);

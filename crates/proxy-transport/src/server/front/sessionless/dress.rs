@@ -2,33 +2,59 @@
 //!
 //! What is there already stays, and a large result is sent as the slice it came as, with a few bytes before and after.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use mcp_proxy_core::json::{Params, RawJson, RequestId, Slot};
-use mcp_proxy_core::{Error, Method, Reply, RpcError, codes};
+use mcp_proxy_core::json::{Params, RawJson, RequestId};
+use mcp_proxy_core::{Context, Error, Method, Principal, ProtocolVersion, Reply, RpcError, codes};
 
 use super::super::Inner;
 use super::super::answer::Answer;
-use super::{keys, status};
+use super::super::questions::Questions;
+use super::{keys, name_slot, rounds, status};
 
 /// Up to this many bytes of a large result are copied where a member is to be added among them.
 const COPY_UP_TO: usize = 8 * 1024;
 
-/// What a call is about, as far as its answer must know.
+/// What a call is about and whose it is, as far as its answer must know.
 pub(in super::super) struct Subject {
     pub(super) method: Method,
-    /// Of the resource, as it was asked for.
-    uri: Option<RawJson>,
+    /// Of the tool, prompt, resource or task, as the client wrote it.
+    name: Option<RawJson>,
+    pub(super) principal: Arc<Principal>,
+    pub(in super::super) version: ProtocolVersion,
 }
 
 impl Subject {
     /// Of a call with these parameters.
-    pub(in super::super) fn new(method: &Method, params: &Params) -> Self {
-        let uri = match method {
-            Method::ResourcesRead => params.value(Slot::Uri),
-            _ => None,
-        };
-        let method = method.clone();
-        Self { method, uri }
+    pub(in super::super) fn new(method: &Method, params: &Params, context: &Context) -> Self {
+        Self {
+            method: method.clone(),
+            name: name_slot(method).and_then(|slot| params.value(slot)),
+            principal: context.principal.clone(),
+            version: context.version,
+        }
+    }
+
+    /// Whose call it is.
+    pub(super) fn principal(&self) -> &Arc<str> {
+        &self.principal.subject
+    }
+
+    /// What a state handed to the client is bound to: the principal, the method, the name.
+    pub(super) fn bound(&self) -> Vec<u8> {
+        let name = self.name.as_ref().and_then(RawJson::string).unwrap_or_default();
+        [&*self.principal.subject, self.method.as_str(), &name]
+            .join("\0")
+            .into()
+    }
+
+    /// Whether the era has a way to ask the client during such a call.
+    pub(in super::super) fn is_interruptible(&self) -> bool {
+        matches!(
+            self.method,
+            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead
+        )
     }
 
     /// Whether results say how long they hold.
@@ -49,12 +75,16 @@ impl Subject {
 pub(in super::super) fn finished(
     front: &Inner,
     id: &RequestId,
-    subject: &Subject,
+    questions: &Questions,
     outcome: Result<Reply, Error>,
 ) -> Answer {
+    let subject = &questions.subject;
     match outcome {
         Ok(Reply::Result(result)) => dressed(id, &result, subject, front.about.member(&*front.app)),
-        Ok(Reply::Error(error)) => refused(id, &translated(error, subject)),
+        Ok(Reply::Error(error)) => match rounds::by_url(front, id, questions, &error) {
+            Some(round) => round,
+            None => refused(id, &translated(error, subject)),
+        },
         Err(error) => refused(id, &error.to_rpc()),
     }
 }
@@ -70,7 +100,7 @@ fn translated(error: RpcError, subject: &Subject) -> RpcError {
         return error;
     }
     let mut raw = error.raw().with("code", &RawJson::encode(&codes::INVALID_PARAMS));
-    if let Some(uri) = &subject.uri {
+    if let (Method::ResourcesRead, Some(uri)) = (&subject.method, &subject.name) {
         let data = raw.get("data").filter(RawJson::is_object);
         let data = data.unwrap_or_else(|| RawJson::from_static("{}"));
         if data.get("uri").is_none() {
@@ -85,7 +115,15 @@ fn dressed(id: &RequestId, result: &RawJson, subject: &Subject, about: &Bytes) -
     if !result.is_object() {
         return Answer::new(Some(id), Ok(Reply::Result(result.clone())));
     }
-    let [kind, ttl, scope, meta] = result.spans(["resultType", "ttlMs", "cacheScope", "_meta"]);
+    let mut result = result.clone();
+    let members = ["resultType", "ttlMs", "cacheScope", "_meta", "requestState"];
+    let [mut kind, mut ttl, mut scope, mut meta, state] = result.spans(members);
+    if let (Some(_), Some(state)) = (kind, state)
+        && let Some(marked) = rounds::marked(&result.at(state))
+    {
+        result = result.with("requestState", &marked);
+        [kind, ttl, scope, meta, _] = result.spans(members);
+    }
     let mut first = Vec::with_capacity(160);
     first.push(b'{');
     let is_complete = kind.is_none_or(|kind| result.at(kind).as_bytes() == &b"\"complete\""[..]);

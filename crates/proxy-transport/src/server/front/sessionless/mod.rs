@@ -4,6 +4,7 @@
 //!   claims ─► envelope (headers and `_meta` agree) ─┬─ server/discover        discover
 //!                                                   ├─ subscriptions/listen   listen
 //!                                                   └─ the rest ─► running (the call) ─► dress (the answer)
+//!                                                       rounds ◄──────┘ asked something: suspended, until a retry
 //! ```
 //!
 //! Which era a request speaks is decided anew for each. What differs from the session era is here; calls run in the same
@@ -13,6 +14,9 @@ mod discover;
 mod dress;
 mod envelope;
 mod listen;
+mod rounds;
+mod seal;
+mod suspended;
 
 use std::sync::Arc;
 
@@ -33,6 +37,9 @@ pub(super) use discover::About;
 pub(super) use dress::{Subject, finished};
 use envelope::Envelope;
 pub(super) use listen::{Listeners, Stream};
+use rounds::Retry;
+pub(super) use rounds::{lacking, suspend};
+pub(super) use suspended::{Suspended, Suspensions};
 
 /// Members of `_meta` that each request carries, and what results carry.
 mod keys {
@@ -128,7 +135,9 @@ pub(super) async fn post(
         }
         Err(error) => return unreadable(&error).response(error.id()),
     };
-    match begin(front, Some(&headers), request, accept.stream).await {
+    let begun = begin(front, Some(&headers), request, accept.stream).await;
+    drop(headers);
+    match begun {
         Begun::Now(answer) if answer.status != StatusCode::OK => json(answer),
         Begun::Now(answer) => answered(answer, accept),
         Begun::Later(running) => finish(front, Job::One(running), accept).await,
@@ -167,7 +176,13 @@ pub(super) async fn begin(front: &Arc<Inner>, headers: Option<&HeaderMap>, reque
         let listens = listen::listen(front, request, envelope, interim).await;
         return listens.map_or_else(Begun::Now, Begun::Listens);
     }
-    match Running::start(front, None, request, interim, envelope.context()) {
+    let context = envelope.context();
+    let request = match rounds::resume(front, request, &context, interim) {
+        Retry::Fresh(request) => request,
+        Retry::Resumed(running) => return Begun::Later(running),
+        Retry::Refused(id, error) => return Begun::Now(dress::refused(&id, &error)),
+    };
+    match Running::start(front, None, request, interim, context) {
         Ok(running) => Begun::Later(running),
         // Calls outside sessions are not bounded and may share an id, so it can only be the end.
         Err((_, id)) => Begun::Now(shutting_down(&id)),

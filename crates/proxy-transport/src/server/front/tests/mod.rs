@@ -7,6 +7,7 @@ mod guard;
 mod intake;
 mod listening;
 mod protocol;
+mod rounds;
 mod sessionless;
 mod sessions;
 mod support;

@@ -205,10 +205,52 @@ async fn answer(call: Call, log: &Log, gate: &Semaphore) -> Result<Reply, Error>
                 }
             }
         }
+        "script" => script(&call, gate).await,
         "version" => result(json!(call.context.version.as_str())),
         "fail" => Ok(Reply::error(codes::INVALID_PARAMS, "no such tool")),
         _ => result(json!({ "echo": serde_json::from_slice::<Value>(&call.params.to_bytes()).unwrap_or_default() })),
     }
+}
+
+/// Plays `arguments.steps`: `ask` (one, or several at once), `progress`, `log`, `gate`. The result holds all answers.
+async fn script(call: &Call, gate: &Semaphore) -> Result<Reply, Error> {
+    let arguments = call.params.value(Slot::Arguments).expect("arguments");
+    let steps: Vec<Value> = arguments.get("steps").expect("steps").decode().unwrap();
+    let mut answers = Vec::new();
+    for step in steps {
+        match step {
+            Value::Array(asks) => {
+                let asked: Vec<_> = asks.iter().map(|ask| question(call, ask)).collect();
+                for asked in asked {
+                    answers.push(match asked.await? {
+                        Reply::Result(answer) => answer.decode().unwrap(),
+                        Reply::Error(error) => json!({ "refused": error.code() }),
+                    });
+                }
+            }
+            Value::Number(step) => {
+                call.client.notify(progress(step.as_u64().unwrap() as usize));
+            }
+            Value::String(gated) if gated == "gate" => gate.acquire().await.unwrap().forget(),
+            Value::String(level) => {
+                call.client.notify(Notification {
+                    method: mcp_proxy_core::Method::LogMessage,
+                    params: Params::parse(json!({ "level": level }).to_string()).unwrap(),
+                });
+            }
+            other => panic!("{other}"),
+        }
+    }
+    result_of(&json!({ "answers": answers }))
+}
+
+fn question(call: &Call, ask: &Value) -> mcp_proxy_core::Asked {
+    let method = mcp_proxy_core::Method::from(ask["method"].as_str().unwrap());
+    let params = match ask.get("params") {
+        Some(params) => Params::parse(params.to_string()).unwrap(),
+        None => Params::absent(),
+    };
+    call.client.ask(method, params).expect("there is a client")
 }
 
 pub(super) fn progress(step: usize) -> Notification {
