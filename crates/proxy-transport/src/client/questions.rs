@@ -18,11 +18,13 @@ pub(super) fn without_client(method: &Method) -> Option<Reply> {
     match method {
         Method::Ping => Some(Reply::Result(RawJson::from_static("{}"))),
         Method::CreateMessage | Method::Elicit | Method::RootsList => None,
-        _ => Some(Reply::error(
-            codes::METHOD_NOT_FOUND,
-            "the client does not offer this method",
-        )),
+        _ => Some(foreign()),
     }
+}
+
+/// The answer to what no client offers.
+pub(super) fn foreign() -> Reply {
+    Reply::error(codes::METHOD_NOT_FOUND, "the client does not offer this method")
 }
 
 /// The answer to a question that no call can have caused, because none runs. Servers ask for roots as soon as a session

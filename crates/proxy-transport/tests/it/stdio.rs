@@ -29,10 +29,22 @@ fn supervised(mut options: StdioOptions) -> StdioOptions {
     options
 }
 
-/// A server of a few lines of shell: it makes the handshake, then runs `rest`.
+/// A server of a few lines of shell: it refuses what it does not know, makes the handshake, then runs `rest`.
 fn shell(mark: &Mark, rest: &str) -> StdioOptions {
+    shell_that(
+        mark,
+        r#"echo '{"jsonrpc":"2.0","id":'$id',"error":{"code":-1,"message":"?"}}'"#,
+        rest,
+    )
+}
+
+/// The same; what it does with a first message that it does not know is `otherwise`.
+fn shell_that(mark: &Mark, otherwise: &str, rest: &str) -> StdioOptions {
     let script = format!(
-        r#"read line; id=${{line#*'"id":'}}; id=${{id%%,*}}
+        r#"while read line; do
+            id=${{line#*'"id":'}}; id=${{id%%,*}}
+            case "$line" in *'"initialize"'*) break;; *) {otherwise};; esac
+        done
         echo '{{"jsonrpc":"2.0","id":'$id',"result":{{"protocolVersion":"2025-11-25","capabilities":{{}}}}}}'; read line; {rest}"#
     );
     options(mark, "sh", &["-c", &script])

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::link::Link;
+use super::link::{Era, Link};
 use crate::client::questions;
 
 /// The questions that are open on a connection.
@@ -104,6 +104,10 @@ impl Asking {
     /// Deals with a request of the backend. The answer that can be given at once; `None` when there will be one later,
     /// or none.
     pub(super) fn take(&mut self, request: Request) -> Option<Reply> {
+        if let Some(Era::Sessionless(_)) = self.link.era() {
+            // There, a server asks by its results only.
+            return Some(questions::foreign());
+        }
         if let Some(reply) = questions::without_client(&request.method) {
             return Some(reply);
         }

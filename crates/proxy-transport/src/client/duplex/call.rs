@@ -4,25 +4,67 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use mcp_proxy_core::json::{RawJson, Slot};
-use mcp_proxy_core::{Call, Error, ErrorKind, Reply};
+use mcp_proxy_core::{Call, Error, ErrorKind, LogLevel, Method, Reply};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Inner;
 use super::callers::Caller;
-use super::link::{Link, does_not_read, not_open};
+use super::level;
+use super::link::{Era, Link, does_not_read, not_open};
 use super::waiting::{Outbound, Waiting};
 use super::wire;
+use crate::client::sessionless::{Manner, rounds};
 
 /// Makes a call. `inner` keeps the connection alive until the answer is there.
 pub(super) async fn call(inner: Arc<Inner>, call: Call) -> Result<Reply, Error> {
     let link = &inner.link;
-    send(link, call)
-        .await
-        .map_err(|error| error.backend(link.options.name.clone()))
+    let made = match link.era() {
+        Some(Era::Sessionless(manner)) => Box::pin(in_rounds(link, manner, &call)).await,
+        Some(Era::Session { logs: true }) => {
+            let call = levelled(link, call).await;
+            send(link, call).await
+        }
+        _ => send(link, call).await,
+    };
+    made.map_err(|error| error.backend(link.options.name.clone()))
 }
 
-async fn send(link: &Arc<Link>, mut call: Call) -> Result<Reply, Error> {
+/// A call to a backend to which every request has to say everything, and which asks by its result.
+async fn in_rounds(link: &Arc<Link>, manner: Manner, call: &Call) -> Result<Reply, Error> {
+    let round = |params| {
+        let call = Call { params, ..call.clone() };
+        send(link, call)
+    };
+    rounds::converse(manner, call, round).await
+}
+
+/// Sees to what the backend logs, where the call has to do with that.
+async fn levelled(link: &Arc<Link>, mut call: Call) -> Call {
+    if let Some(wanted) = call.context.log_level
+        && call.context.version.is_sessionless()
+    {
+        Box::pin(level::raise(link, wanted)).await;
+    } else if call.method == Method::SetLevel
+        && let Some(wanted) = call
+            .params
+            .string(Slot::Level)
+            .and_then(|level| LogLevel::parse(&level))
+        && let Some(more) = link.level.set(wanted)
+    {
+        call.params.set_string(Slot::Level, more.as_str());
+    }
+    call
+}
+
+/// Sends one request and waits for its answer.
+pub(super) async fn send(link: &Arc<Link>, call: Call) -> Result<Reply, Error> {
+    let mut waiter = begin(link, call, |_| {}).await?;
+    waiter.answer().await
+}
+
+/// Sends one request; `about_to` hears of its id before.
+pub(super) async fn begin(link: &Arc<Link>, mut call: Call, about_to: impl FnOnce(u64)) -> Result<Waiter<'_>, Error> {
     if !link.is_open() {
         return Err(not_open());
     }
@@ -36,24 +78,27 @@ async fn send(link: &Arc<Link>, mut call: Call) -> Result<Reply, Error> {
         call.params.set(Slot::ProgressToken, &RawJson::encode(&id));
     }
     let caller = Caller::of(&call);
-    let waiting = Waiting::new(call.client, caller, token);
-    let mut waiter = Waiter {
+    let lasts = call.method == Method::SubscriptionsListen;
+    let waiting = Waiting::new(call.client, caller, token, lasts);
+    let waiter = Waiter {
         answer: link.register(id, waiting.clone())?,
         link,
         id,
         call: waiting.clone(),
-        // The specification forbids to cancel the handshake; whoever gives it up closes the connection.
-        cancellable: call.method != mcp_proxy_core::Method::Initialize,
+        // The specification forbids to cancel the handshake; whoever gives it up closes the connection. A backend that
+        // does not know what it was asked first would not know what is cancelled either.
+        cancellable: !matches!(call.method, Method::Initialize | Method::Discover),
     };
+    about_to(id);
     room.send(Outbound {
         text: wire::request(id, &call.method, &call.params),
         call: Some(waiting),
     });
-    waiter.answer().await
+    Ok(waiter)
 }
 
 /// Waits for the answer. Dropped before it came, it withdraws the request, or tells the backend.
-struct Waiter<'a> {
+pub(super) struct Waiter<'a> {
     link: &'a Arc<Link>,
     id: u64,
     call: Arc<Waiting>,
@@ -62,6 +107,15 @@ struct Waiter<'a> {
 }
 
 impl Waiter<'_> {
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Waits for the answer, however long the backend says nothing.
+    pub(super) async fn end(&mut self) -> Result<Reply, Error> {
+        (&mut self.answer).await.unwrap_or_else(|_| Err(not_open()))
+    }
+
     async fn answer(&mut self) -> Result<Reply, Error> {
         let limit = self.link.options.idle_timeout;
         loop {

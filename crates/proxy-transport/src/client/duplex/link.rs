@@ -1,7 +1,7 @@
 //! What the tasks and calls of one connection share: which calls wait for what, and whether it is still open.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,14 +15,20 @@ use tokio_util::sync::CancellationToken;
 use super::asking::{Open, Verdict};
 use super::behalf::Behalf;
 use super::callers::{Caller, Callers, Running};
+use super::level::Level;
+use super::listening::Listening;
 use super::waiting::{Outbound, Waiting};
 use super::{DuplexOptions, wire};
 use crate::client::questions;
+use crate::client::sessionless::Manner;
 
 /// The state of one connection. Its lock is held for a few instructions at a time.
 pub(super) struct Link {
     pub(super) options: DuplexOptions,
     pub(super) behalf: Behalf,
+    era: OnceLock<Era>,
+    pub(super) level: Level,
+    pub(super) listening: Listening,
     /// Messages in order; whoever sends waits for room.
     pub(super) requests: mpsc::Sender<Outbound>,
     /// Short messages nobody waits for: cancellations and answers to the backend.
@@ -31,6 +37,15 @@ pub(super) struct Link {
     pub(super) counters: Counters,
     /// Cancelled when the connection is closed; both tasks end then.
     pub(super) done: CancellationToken,
+}
+
+/// How a backend is spoken to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Era {
+    /// After a handshake. `logs` says whether its log level can be set.
+    Session { logs: bool },
+    /// By requests that are complete in themselves.
+    Sessionless(Manner),
 }
 
 struct State {
@@ -67,6 +82,9 @@ impl Link {
         let link = Self {
             options,
             behalf,
+            era: OnceLock::new(),
+            level: Level::default(),
+            listening: Listening::default(),
             requests,
             control,
             state: Mutex::new(State {
@@ -80,6 +98,16 @@ impl Link {
             done: CancellationToken::new(),
         };
         (Arc::new(link), to_write, short)
+    }
+
+    /// How the backend is spoken to; `None` until the connection is open.
+    pub(super) fn era(&self) -> Option<Era> {
+        self.era.get().copied()
+    }
+
+    pub(super) fn speaks(&self, era: Era) {
+        // A connection is opened once.
+        let _ = self.era.set(era);
     }
 
     /// Notes a call that is about to be sent.
@@ -141,7 +169,10 @@ impl Link {
     pub(super) fn answer_only(&self, answer: Result<Reply, Error>) -> bool {
         let only = {
             let state = self.state();
-            let mut sent = state.waiting.iter().filter(|(_, entry)| entry.call.was_taken());
+            let mut sent = state
+                .waiting
+                .iter()
+                .filter(|(_, entry)| entry.call.was_taken() && !entry.call.lasts);
             match (sent.next(), sent.next()) {
                 (Some((&id, _)), None) => Some(id),
                 _ => None,
@@ -276,7 +307,8 @@ impl Link {
         {
             let mut state = self.state();
             let now = Instant::now();
-            if !state.waiting.is_empty() {
+            // A subscription is no use of the backend.
+            if state.waiting.values().any(|entry| !entry.call.lasts) {
                 return Err(now + silence);
             }
             let due = state.last_used + silence;

@@ -22,8 +22,11 @@ pub(crate) mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handshake;
+mod level;
 pub(crate) mod lines;
 mod link;
+mod listening;
+mod opening;
 mod progress;
 mod reader;
 #[cfg(test)]
@@ -47,9 +50,10 @@ use tokio_util::task::TaskTracker;
 pub use self::behalf::Behalf;
 use self::framing::{Incoming, Outgoing};
 use self::lines::{LineReader, LineWriter};
-use self::link::Link;
+use self::link::{Era, Link};
 use self::watching::Watching;
 use super::options::{IDLE_TIMEOUT, MAX_MESSAGE_BYTES};
+use super::sessionless::memory::Memory;
 use super::{BoxFuture, Connected, Hello, Peer, PeerEvent};
 
 /// What a [`DuplexPeer`] needs to know.
@@ -63,6 +67,9 @@ pub struct DuplexOptions {
     pub max_message_bytes: usize,
     /// Where request ids come from. A connector hands the same counter to all its connections.
     pub ids: Arc<AtomicU64>,
+    /// What is remembered of the backend's era, by all connections of a connector; `None` for a transport that exists in
+    /// the session era only.
+    pub(crate) memory: Option<Arc<Memory>>,
 }
 
 impl DuplexOptions {
@@ -73,6 +80,7 @@ impl DuplexOptions {
             idle_timeout: IDLE_TIMEOUT,
             max_message_bytes: MAX_MESSAGE_BYTES,
             ids: Arc::new(AtomicU64::new(1)),
+            memory: Some(Arc::default()),
         }
     }
 }
@@ -88,6 +96,7 @@ struct Inner {
     link: Arc<Link>,
     tasks: TaskTracker,
     watching: Watching,
+    events: mpsc::WeakSender<PeerEvent>,
 }
 
 /// What a connection has dropped because it made no sense or belonged to nobody.
@@ -146,7 +155,7 @@ impl DuplexPeer {
         behalf: Behalf,
     ) -> Result<Connected, Error> {
         let (peer, events) = Self::start(incoming, outgoing, options, behalf);
-        let hello = peer.handshake().await?;
+        let hello = opening::open(&peer).await?;
         Ok(Connected {
             peer: Arc::new(peer),
             hello,
@@ -165,25 +174,26 @@ impl DuplexPeer {
         let (events, received) = mpsc::channel(EVENTS);
         let tasks = TaskTracker::new();
         tasks.spawn(writer::write(outgoing, to_write, control, link.clone()));
+        let inner = Arc::new(Inner {
+            link: link.clone(),
+            tasks: tasks.clone(),
+            watching: Watching::default(),
+            events: events.downgrade(),
+        });
         // Its place is kept from the start, so that the last event always finds room.
         if let Ok(closed) = events.clone().try_reserve_owned() {
-            tasks.spawn(reader::read(incoming, link.clone(), events, closed));
+            tasks.spawn(reader::read(incoming, link, events, closed));
         }
         tasks.close();
-        let inner = Arc::new(Inner {
-            link,
-            tasks,
-            watching: Watching::default(),
-        });
         (Self { inner }, received)
     }
 
-    /// Opens the session: `initialize`, then `notifications/initialized`.
+    /// Finds out which era the backend speaks, and makes the handshake where there is one.
     ///
     /// # Errors
     /// Whatever kept the backend from answering, or what was wrong with its answer.
-    pub async fn handshake(&self) -> Result<Hello, Error> {
-        handshake::handshake(self).await
+    pub async fn open(&self) -> Result<Hello, Error> {
+        opening::open(self).await
     }
 
     /// What was dropped so far.
@@ -204,6 +214,12 @@ impl DuplexPeer {
             link: self.inner.link.clone(),
         }
     }
+}
+
+/// Whether opening a connection that has failed is worth another attempt at once: the backend ended when it was asked
+/// for its era, which the next attempt spares it. `asked` says that this one had to ask.
+pub(crate) fn spares(memory: &Memory, asked: bool, error: &Error) -> bool {
+    asked && error.kind() == ErrorKind::SentUnknown && memory.is_session_only()
 }
 
 /// Watches a connection without keeping it alive.
@@ -250,7 +266,15 @@ impl Peer for DuplexPeer {
     }
 
     fn watch(&self, uris: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(watching::subscribe(&self.inner, uris))
+        Box::pin(async move {
+            match self.inner.link.era() {
+                Some(Era::Sessionless(_)) => {
+                    self.inner.link.listening.wanted.send_replace(uris);
+                    Ok(())
+                }
+                _ => watching::subscribe(&self.inner, uris).await,
+            }
+        })
     }
 
     fn is_open(&self) -> bool {

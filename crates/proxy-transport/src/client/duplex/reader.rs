@@ -13,8 +13,9 @@ use super::allowance::Allowance;
 use super::asking::Asking;
 use super::changes::Changes;
 use super::framing::{FrameError, Incoming};
-use super::link::Link;
+use super::link::{Era, Link};
 use super::progress;
+use crate::client::sessionless::listen::{self, Heard};
 use crate::client::{PeerEvent, questions};
 
 /// Reads until the connection ends or is closed, and says so last.
@@ -104,6 +105,11 @@ impl Reader<'_> {
     }
 
     fn notification(&mut self, notification: Notification) {
+        if let Some(Era::Sessionless(_)) = self.link.era()
+            && let Some(request) = listen::subscription(&notification.params)
+        {
+            return self.announced(&request, notification);
+        }
         match notification.method {
             Method::Progress => {
                 if !self.progress(notification) {
@@ -125,6 +131,19 @@ impl Reader<'_> {
                 [] => count(&self.link.counters.undeliverable),
                 kinds => self.changes.note(kinds),
             },
+        }
+    }
+
+    /// Takes what came on a subscription.
+    fn announced(&mut self, request: &RawJson, notification: Notification) {
+        if !self.link.listening.is_heard(request) {
+            return count(&self.link.counters.undeliverable);
+        }
+        match listen::hear(notification) {
+            Heard::Acknowledged => {}
+            Heard::Lists(kinds) => self.changes.note(kinds),
+            Heard::News(news) => self.told(None, *news),
+            Heard::Foreign => count(&self.link.counters.undeliverable),
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Waiting {
     pub(super) client: ClientHandle,
     pub(super) token: Option<RawJson>,
     pub(super) caller: Caller,
+    /// It is meant to go on as long as the connection.
+    pub(super) lasts: bool,
     stage: Stage,
     heard: Mutex<Instant>,
 }
@@ -34,11 +36,12 @@ const TAKEN: u8 = 1;
 const WITHDRAWN: u8 = 2;
 
 impl Waiting {
-    pub(super) fn new(client: ClientHandle, caller: Caller, token: Option<RawJson>) -> Arc<Self> {
+    pub(super) fn new(client: ClientHandle, caller: Caller, token: Option<RawJson>, lasts: bool) -> Arc<Self> {
         Arc::new(Self {
             client,
             token,
             caller,
+            lasts,
             stage: Stage(AtomicU8::new(QUEUED)),
             heard: Mutex::new(Instant::now()),
         })

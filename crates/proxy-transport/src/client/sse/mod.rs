@@ -76,6 +76,8 @@ impl SseConnector {
             idle_timeout: self.options.idle_timeout,
             max_message_bytes: self.options.max_message_bytes,
             ids: self.ids.clone(),
+            // Its revision is long gone where there are no sessions.
+            memory: None,
         };
         let posts = Posts::new(reach, endpoint, tell);
         DuplexPeer::connect_framed(events, posts, options, Behalf::everybody(downstream)).await

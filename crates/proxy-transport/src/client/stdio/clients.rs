@@ -152,8 +152,8 @@ async fn open(
         ),
     };
     // Its events are dropped: the catalogue shows what the backend's first process offers.
-    let (process, _) = Process::start(shared, behalf, idle_stop)?;
-    timeout(OPEN_TIMEOUT, process.handshake(shared)).await.map_err(|_| {
+    let opened = timeout(OPEN_TIMEOUT, Process::open(shared, behalf, idle_stop)).await;
+    let (process, ..) = opened.map_err(|_| {
         let message = format!(
             "a process of its own for the client did not start within {} s",
             OPEN_TIMEOUT.as_secs()

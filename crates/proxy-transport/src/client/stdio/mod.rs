@@ -28,6 +28,7 @@ use self::clients::{Clients, Party};
 use self::process::Process;
 use super::duplex::Behalf;
 use super::options::{SessionMode, StdioOptions};
+use super::sessionless::memory::Memory;
 use super::{BoxFuture, Connected, Connector, Peer};
 
 /// Starts a backend's process and connects to it.
@@ -42,6 +43,8 @@ struct Shared {
     options: StdioOptions,
     /// One counter for all of its processes: ids never repeat.
     ids: Arc<AtomicU64>,
+    /// What is remembered of the era it speaks.
+    memory: Arc<Memory>,
     /// Owns the keepers and the readers of standard error.
     tasks: TaskTracker,
 }
@@ -53,6 +56,7 @@ impl StdioConnector {
             name: name.into(),
             options,
             ids: Arc::new(AtomicU64::new(1)),
+            memory: Arc::default(),
             tasks: TaskTracker::new(),
         };
         Self {
@@ -63,8 +67,7 @@ impl StdioConnector {
 
     async fn open(&self, downstream: Arc<dyn Downstream>) -> Result<Connected, Error> {
         let behalf = Behalf::everybody(downstream.clone());
-        let (process, events) = Process::start(&self.shared, behalf, self.shared.options.idle_stop)?;
-        let hello = process.handshake(&self.shared).await?;
+        let (process, hello, events) = Process::open(&self.shared, behalf, self.shared.options.idle_stop).await?;
         let own = self.shared.options.session == SessionMode::PerClient;
         let peer = StdioPeer {
             shared: self.shared.clone(),

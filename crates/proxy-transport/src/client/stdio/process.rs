@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::stderr::{self, LastWords};
 use super::{Shared, command, signal};
-use crate::client::duplex::{Behalf, DuplexOptions, DuplexPeer, Watch};
+use crate::client::duplex::{self, Behalf, DuplexOptions, DuplexPeer, Watch};
 use crate::client::{Hello, Peer, PeerEvent};
 use crate::supervise::COMPLAINT;
 
@@ -29,7 +29,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts the command on somebody's behalf; after `idle_stop` without a call it is stopped. The handshake is still to
     /// be made.
-    pub(super) fn start(
+    fn start(
         shared: &Arc<Shared>,
         behalf: Behalf,
         idle_stop: Option<Duration>,
@@ -44,6 +44,7 @@ impl Process {
             idle_timeout: shared.options.idle_timeout,
             max_message_bytes: shared.options.max_message_bytes,
             ids: shared.ids.clone(),
+            memory: Some(shared.memory.clone()),
         };
         let (peer, events) = DuplexPeer::lines(stdout, stdin, options, behalf);
         let last_words = Arc::new(LastWords::default());
@@ -82,12 +83,32 @@ impl Process {
         Ok((process, events))
     }
 
+    /// Starts the command and opens the connection; once more when the process ended because it did not know what it was
+    /// asked first.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start) and [`handshake`](Self::handshake).
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        behalf: Behalf,
+        idle_stop: Option<Duration>,
+    ) -> Result<(Self, Hello, mpsc::Receiver<PeerEvent>), Error> {
+        let asked = !shared.memory.is_session_only();
+        let (mut process, mut events) = Self::start(shared, behalf.clone(), idle_stop)?;
+        let mut hello = process.handshake(shared).await;
+        if matches!(&hello, Err(error) if duplex::spares(&shared.memory, asked, error)) {
+            (process, events) = Self::start(shared, behalf, idle_stop)?;
+            hello = process.handshake(shared).await;
+        }
+        Ok((process, hello?, events))
+    }
+
     /// Makes the handshake.
     ///
     /// # Errors
     /// What kept the backend from answering, with the end of its process and its last words where that explains it.
-    pub(super) async fn handshake(&self, shared: &Shared) -> Result<Hello, Error> {
-        match self.peer.handshake().await {
+    async fn handshake(&self, shared: &Shared) -> Result<Hello, Error> {
+        match self.peer.open().await {
             Ok(hello) => Ok(hello),
             Err(error) if self.peer.is_open() => Err(error),
             Err(error) => Err(self.explain(error, shared).await),

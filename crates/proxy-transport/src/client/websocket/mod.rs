@@ -19,9 +19,10 @@ use mcp_proxy_core::{Downstream, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
-use super::duplex::{Behalf, DuplexOptions, DuplexPeer};
+use super::duplex::{self, Behalf, DuplexOptions, DuplexPeer};
 use super::http::reach::Reach;
 use super::options::HttpOptions;
+use super::sessionless::memory::Memory;
 use super::{BoxFuture, Connected, Connector};
 
 /// Reaches a backend over WebSocket. One connection serves all clients; [`HttpOptions::session`] says nothing here.
@@ -30,6 +31,8 @@ pub struct WebSocketConnector {
     options: HttpOptions,
     /// One counter for all connections: ids never repeat.
     ids: Arc<AtomicU64>,
+    /// What is remembered of the era it speaks.
+    memory: Arc<Memory>,
     /// What is wrong with the options is told at the first attempt to connect.
     reach: Result<Reach, Error>,
 }
@@ -44,6 +47,7 @@ impl WebSocketConnector {
         Self {
             name: name.into(),
             ids: Arc::new(AtomicU64::new(1)),
+            memory: Arc::default(),
             reach: Reach::new(reach),
             options,
         }
@@ -52,7 +56,13 @@ impl WebSocketConnector {
     async fn open(&self, downstream: Arc<dyn Downstream>) -> Result<Connected, Error> {
         let reach = self.reach.as_ref().map_err(Clone::clone)?;
         reach.prepare().await?;
-        self.open_over(reach.dial().await?, reach, downstream).await
+        let asked = !self.memory.is_session_only();
+        match self.open_over(reach.dial().await?, reach, downstream.clone()).await {
+            Err(error) if duplex::spares(&self.memory, asked, &error) => {
+                self.open_over(reach.dial().await?, reach, downstream).await
+            }
+            opened => opened,
+        }
     }
 
     async fn open_over<S>(&self, stream: S, reach: &Reach, downstream: Arc<dyn Downstream>) -> Result<Connected, Error>
@@ -67,6 +77,7 @@ impl WebSocketConnector {
             idle_timeout: self.options.idle_timeout,
             max_message_bytes: limit,
             ids: self.ids.clone(),
+            memory: Some(self.memory.clone()),
         };
         DuplexPeer::connect_framed(incoming, outgoing, options, Behalf::everybody(downstream)).await
     }

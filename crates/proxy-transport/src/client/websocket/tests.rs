@@ -25,7 +25,10 @@ fn connector() -> WebSocketConnector {
     let mut options = HttpOptions::new("ws://backend.test:8443/mcp?a=1".parse().unwrap());
     options.bearer = Some(mcp_proxy_core::Secret::new("token".to_owned()));
     options.max_message_bytes = LIMIT;
-    WebSocketConnector::new("test", options)
+    let connector = WebSocketConnector::new("test", options);
+    // These are no tests of finding out the era.
+    connector.memory.speaks_sessions();
+    connector
 }
 
 async fn accept(stream: DuplexStream, subprotocol: Option<&'static str>) -> Backend {

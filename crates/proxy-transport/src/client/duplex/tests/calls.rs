@@ -23,7 +23,7 @@ async fn the_handshake_tells_who_is_there() {
             r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
         );
     };
-    let (hello, ()) = tokio::join!(peer.handshake(), script);
+    let (hello, ()) = tokio::join!(handshake::handshake(&peer), script);
     let hello = hello.unwrap();
     assert_eq!(hello.version, ProtocolVersion::V2025_06_18);
     assert_eq!(hello.capabilities.as_str(), r#"{"tools":{}}"#);
@@ -39,7 +39,7 @@ async fn an_unknown_revision_is_refused() {
             .write(r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"1999-01-01"}}"#)
             .await;
     };
-    let (hello, ()) = tokio::join!(peer.handshake(), script);
+    let (hello, ()) = tokio::join!(handshake::handshake(&peer), script);
     assert_eq!(hello.unwrap_err().kind(), ErrorKind::ServerFault);
 }
 

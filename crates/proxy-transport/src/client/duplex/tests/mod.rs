@@ -1,7 +1,9 @@
 //! The peer against a scripted other side.
 
 mod calls;
+mod opening;
 mod questions;
+mod sessionless;
 
 use std::sync::Mutex;
 

@@ -226,7 +226,7 @@ async fn a_clients_own_backend_speaks_to_it_outside_calls_too() {
             .await;
         backend.read().await;
     };
-    let (hello, ()) = tokio::join!(peer.handshake(), opening);
+    let (hello, ()) = tokio::join!(handshake::handshake(&peer), opening);
     hello.unwrap();
     backend.write(ELICIT).await;
     outside.asked.question().await.answer.send(accept()).unwrap();
