@@ -5,9 +5,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use mcp_proxy_core::catalogue::{Kind, Listing};
+use mcp_proxy_core::catalogue::{Freshness, Kind, Listing};
 use mcp_proxy_core::json::{Params, RawJson, Slot};
-use mcp_proxy_core::{Call, Error, ErrorKind, Method, Reply, codes};
+use mcp_proxy_core::{Call, Declared, Error, ErrorKind, Method, ProtocolVersion, Reply, codes};
 
 use crate::client::{Hello, Peer};
 
@@ -15,8 +15,34 @@ const MAX_PAGES: usize = 10_000;
 const MAX_ITEMS: usize = 100_000;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// One list, all pages.
+pub(super) struct List {
+    items: Vec<RawJson>,
+    freshness: Freshness,
+}
+
+impl List {
+    /// The list of a backend that has none. One with sessions never says how long that holds.
+    fn none(version: ProtocolVersion) -> Self {
+        Self {
+            items: Vec::new(),
+            freshness: if version.is_sessionless() {
+                Freshness::ENDLESS
+            } else {
+                Freshness::default()
+            },
+        }
+    }
+
+    /// Puts it into a listing, in place of what was there.
+    pub(super) fn settle(self, listing: &mut Listing, kind: Kind) {
+        *slot(listing, kind) = self.items;
+        listing.freshness[kind as usize] = self.freshness;
+    }
+}
+
 /// The lists of one kind of a listing.
-pub(super) fn slot(listing: &mut Listing, kind: Kind) -> &mut Vec<RawJson> {
+fn slot(listing: &mut Listing, kind: Kind) -> &mut Vec<RawJson> {
     match kind {
         Kind::Tool => &mut listing.tools,
         Kind::Resource => &mut listing.resources,
@@ -54,9 +80,9 @@ pub(super) async fn all(
     });
     let ask = async |kind: Kind| {
         if wanted[kind as usize] {
-            one(peer, kind).await
+            one(peer, hello.version, kind).await
         } else {
-            Ok(Ok(Vec::new()))
+            Ok(Ok(List::none(hello.version)))
         }
     };
     let (tools, resources, templates, prompts) = tokio::try_join!(
@@ -66,14 +92,16 @@ pub(super) async fn all(
         ask(Kind::Prompt)
     )?;
     for (kind, list) in Kind::ALL.into_iter().zip([tools, resources, templates, prompts]) {
-        *slot(&mut listing, kind) = match list {
-            Ok(items) => items,
+        match list {
+            Ok(list) => list.settle(&mut listing, kind),
             Err(refusal) => {
                 tracing::warn!(backend = name, list = kind.list_key(), %refusal, "the backend refused one of its lists");
-                last.map(|last| slot(&mut last.clone(), kind).clone())
-                    .unwrap_or_default()
+                if let Some(last) = last {
+                    // Nobody vouches for it any more, so it keeps no freshness.
+                    *slot(&mut listing, kind) = slot(&mut last.clone(), kind).clone();
+                }
             }
-        };
+        }
     }
     Ok(listing)
 }
@@ -82,7 +110,11 @@ pub(super) async fn all(
 ///
 /// # Errors
 /// When the backend did not answer, or not within the bounds.
-pub(super) async fn one(peer: &Arc<dyn Peer>, kind: Kind) -> Result<Result<Vec<RawJson>, String>, Error> {
+pub(super) async fn one(
+    peer: &Arc<dyn Peer>,
+    version: ProtocolVersion,
+    kind: Kind,
+) -> Result<Result<List, String>, Error> {
     let method = match kind {
         Kind::Tool => Method::ToolsList,
         Kind::Resource => Method::ResourcesList,
@@ -90,18 +122,20 @@ pub(super) async fn one(peer: &Arc<dyn Peer>, kind: Kind) -> Result<Result<Vec<R
         Kind::Prompt => Method::PromptsList,
     };
     let (mut items, mut bytes) = (Vec::new(), 0);
+    let mut freshness = Freshness::ENDLESS;
     let mut seen = HashSet::new();
     let mut params = Params::absent();
     for _ in 0..MAX_PAGES {
-        let result = match peer.call(Call::new(method.clone()).with_params(params)).await? {
+        let result = match peer.call(ask(version, &method, params)).await? {
             Reply::Result(result) => result,
             // Declared and yet unknown: common for templates, and the same as an empty list.
-            Reply::Error(error) if error.code() == codes::METHOD_NOT_FOUND => return Ok(Ok(items)),
+            Reply::Error(error) if error.code() == codes::METHOD_NOT_FOUND => return Ok(Ok(List::none(version))),
             Reply::Error(error) => return Ok(Err(format!("{} {:?}", error.code(), error.message()))),
         };
         let Some(page) = result.get(kind.list_key()) else {
             return Ok(Err(format!("the result has no `{}`", kind.list_key())));
         };
+        freshness = freshness.and(Freshness::of(&result));
         bytes += page.as_bytes().len();
         items.extend(page.elements());
         if items.len() > MAX_ITEMS || bytes > MAX_BYTES {
@@ -115,7 +149,7 @@ pub(super) async fn one(peer: &Arc<dyn Peer>, kind: Kind) -> Result<Result<Vec<R
             .get("nextCursor")
             .and_then(|cursor| cursor.string().map(|text| text.into_owned()))
         else {
-            return Ok(Ok(items));
+            return Ok(Ok(List { items, freshness }));
         };
         params = Params::absent();
         params.set_string(Slot::Cursor, &cursor);
@@ -127,4 +161,15 @@ pub(super) async fn one(peer: &Arc<dyn Peer>, kind: Kind) -> Result<Result<Vec<R
         ErrorKind::ServerFault,
         "the backend's list has more pages than this proxy follows",
     ))
+}
+
+/// The request for a page. A backend of the sessionless era is asked as by a client of it, whose results nobody changes:
+/// their hints are wanted. One with sessions is asked on the session that is the proxy's own.
+fn ask(version: ProtocolVersion, method: &Method, params: Params) -> Call {
+    let mut call = Call::new(method.clone()).with_params(params);
+    if version.is_sessionless() {
+        call.context.version = version;
+        call.context.declared = Declared::everything();
+    }
+    call
 }

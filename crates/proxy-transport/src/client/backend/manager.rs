@@ -184,8 +184,9 @@ async fn refresh(shared: &Shared, peer: &Arc<dyn Peer>, dirty: &mut Vec<Kind>) -
     let mut left = Vec::new();
     for kind in dirty.drain(..) {
         let name = &shared.options.name;
-        match timeout(shared.options.connect_timeout, listing::one(peer, kind)).await {
-            Ok(Ok(Ok(items))) => *listing::slot(&mut listing, kind) = items,
+        let version = listing.version.unwrap_or_default();
+        match timeout(shared.options.connect_timeout, listing::one(peer, version, kind)).await {
+            Ok(Ok(Ok(list))) => list.settle(&mut listing, kind),
             Ok(Ok(Err(refusal))) => {
                 tracing::warn!(backend = %name, list = kind.list_key(), %refusal, "the backend refused one of its lists");
             }

@@ -17,7 +17,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use mcp_proxy_core::json::{Params, RawJson, Slot};
-use mcp_proxy_core::{Call, Error, ErrorKind, Method, Reply};
+use mcp_proxy_core::{Call, Error, ErrorKind, Method, Reply, codes};
 
 use super::result::{self, Kind};
 use super::{Manner, meta};
@@ -49,6 +49,9 @@ where
     for round in 0..MAX_ROUNDS {
         let result = match send(params).await? {
             Reply::Result(result) => result,
+            Reply::Error(error) if error.code() == codes::MISSING_CLIENT_CAPABILITY => {
+                return Ok(questions::lacking(call, &error));
+            }
             Reply::Error(error) => return Ok(Reply::Error(result::error(call, error))),
         };
         if result::kind(call, &result)? != Kind::InputRequired {

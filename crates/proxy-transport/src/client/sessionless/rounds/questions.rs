@@ -141,11 +141,27 @@ fn unanswered(call: &Call, refusal: Refusal) -> Reply {
     if call.method != Method::ToolsCall {
         return Reply::Error(refusal.error);
     }
-    let sentence = format!(
+    failed(&format!(
         "The tool asked its client for `{}` and got no answer: {}",
         refusal.method,
         refusal.error.message()
-    );
+    ))
+}
+
+/// What the call comes to when the backend would have asked, had the client declared that it can be. The code for that
+/// is one that a client with a session does not know.
+pub(super) fn lacking(call: &Call, error: &RpcError) -> Reply {
+    let data = error.raw().get("data");
+    if call.method == Method::ToolsCall {
+        let needed = data.and_then(|data| data.get("requiredCapabilities"));
+        let needed = needed.as_ref().map_or("something", RawJson::as_str);
+        return failed(&format!("The tool needs a client that can do more: {needed}"));
+    }
+    Reply::Error(RpcError::with_data(codes::INVALID_REQUEST, &error.message(), &data))
+}
+
+/// A tool's result that tells the model what went wrong.
+fn failed(sentence: &str) -> Reply {
     Reply::Result(RawJson::encode(&serde_json::json!({
         "content": [{ "type": "text", "text": sentence }],
         "isError": true,

@@ -266,3 +266,26 @@ async fn the_log_level_travels_with_each_call() {
     assert_eq!(text(outcome), "{}");
     assert!(seen.is_empty());
 }
+
+#[tokio::test]
+async fn what_a_client_lacks_is_told_in_words_it_knows() {
+    let client = client(1, |_, _| result(json!({})));
+    let lacking = async |method: Method, version: ProtocolVersion| {
+        let data = json!({ "requiredCapabilities": { "sampling": {} } });
+        let error = mcp_proxy_core::RpcError::with_data(codes::MISSING_CLIENT_CAPABILITY, "no sampling", &data);
+        let call = call(&client, method, version);
+        converse(MANNER, &call, |_| std::future::ready(Ok(Reply::Error(error.clone())))).await
+    };
+    let told = text(lacking(Method::ToolsCall, ProtocolVersion::V2025_06_18).await);
+    assert!(
+        told.contains(r#""isError":true"#) && told.contains("sampling"),
+        "{told}"
+    );
+    let told = text(lacking(Method::PromptsGet, ProtocolVersion::V2025_06_18).await);
+    assert!(
+        told.contains("-32600") && told.contains("requiredCapabilities"),
+        "{told}"
+    );
+    let told = text(lacking(Method::ToolsCall, ProtocolVersion::V2026_07_28).await);
+    assert!(told.contains("-32021"), "{told}");
+}
