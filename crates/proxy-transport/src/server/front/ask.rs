@@ -8,15 +8,18 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use mcp_proxy_core::json::Params;
 use mcp_proxy_core::{Asked, Error, ErrorKind, Method, Reply, codes};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::lock;
-use super::outbox::{self, Outbox, Push};
+use super::outbox;
 use super::running::CallState;
 use super::session::Entry;
+use super::stream::Stream;
+use super::streams::Reach;
 
 /// Most questions that wait for their answers in one session.
 pub(super) const MAX_OPEN: usize = 64;
@@ -100,15 +103,21 @@ impl Asking {
 }
 
 /// Asks on the stream of the call that caused the question, else on the session's own.
-pub(super) fn in_call(entry: &Arc<Entry>, call: &Weak<CallState>, method: &Method, params: &Params) -> Asked {
-    ask(entry, Some(call), method, params)
+pub(super) fn in_call(
+    entry: &Arc<Entry>,
+    call: &Weak<CallState>,
+    reach: Reach,
+    method: &Method,
+    params: &Params,
+) -> Asked {
+    ask(entry, Some(call), reach, method, params)
 }
 
 /// Asks on the session's own stream, when its client may be asked this.
-pub(super) fn outside(entry: &Arc<Entry>, method: &Method, params: &Params) -> Asked {
+pub(super) fn outside(entry: &Arc<Entry>, reach: Reach, method: &Method, params: &Params) -> Asked {
     let session = &entry.session;
     match session.declared.allows(session.version, method, params) {
-        Ok(()) => ask(entry, None, method, params),
+        Ok(()) => ask(entry, None, reach, method, params),
         Err(_) => Box::pin(std::future::ready(Ok(undeclared()))),
     }
 }
@@ -126,16 +135,17 @@ pub(super) fn unasked(error: Error) -> Asked {
     Box::pin(std::future::ready(Err(error)))
 }
 
-fn ask(entry: &Arc<Entry>, call: Option<&Weak<CallState>>, method: &Method, params: &Params) -> Asked {
+fn ask(entry: &Arc<Entry>, call: Option<&Weak<CallState>>, reach: Reach, method: &Method, params: &Params) -> Asked {
     let (id, answer) = match entry.asking.enter() {
         Ok(entered) => entered,
         Err(error) => return unasked(error),
     };
     let text = outbox::question(id, method, params);
-    let way = call
-        .map(|call| Way::Call(call.clone()))
-        .filter(|way| way.push(text.clone()))
-        .or_else(|| entry.send(&text, false).map(Way::Own));
+    let in_call = call.filter(|call| call.upgrade().is_some_and(|call| call.put(text.clone())));
+    let way = match in_call {
+        Some(call) => Some(Way::Call(call.clone())),
+        None => entry.streams.send(&text, false, reach).map(Way::Own),
+    };
     let Some(way) = way else {
         entry.asking.take(id);
         return unasked(gone("the client has no stream on which it can be asked"));
@@ -154,16 +164,21 @@ enum Way {
     /// The stream of the call. Weak: the call's own future holds the question.
     Call(Weak<CallState>),
     /// A stream of the session's own.
-    Own(Arc<Outbox>),
+    Own(Arc<Stream>),
 }
 
 impl Way {
-    fn push(&self, text: bytes::Bytes) -> bool {
-        let pushed = match self {
-            Self::Call(call) => call.upgrade().map(|call| call.outbox().push(text, false)),
-            Self::Own(stream) => Some(stream.push(text, false)),
-        };
-        pushed == Some(Push::Taken)
+    fn withdraw(&self, text: Bytes) {
+        match self {
+            Self::Call(call) => {
+                if let Some(call) = call.upgrade() {
+                    call.withdraw(text);
+                }
+            }
+            Self::Own(stream) => {
+                stream.push(text, false);
+            }
+        }
     }
 }
 
@@ -195,7 +210,7 @@ impl Question {
         if self.entry.asking.take(self.id).is_none() {
             return;
         }
-        self.way.push(outbox::withdrawal(self.id, reason));
+        self.way.withdraw(outbox::withdrawal(self.id, reason));
     }
 }
 

@@ -14,11 +14,13 @@ use tokio::time::Sleep;
 
 use super::Inner;
 use super::answer::Answer;
+use super::events::StreamEvents;
 use super::job::Job;
-use super::outbox::{self, Outbox};
+use super::outbox;
 use super::running::Step;
 use super::session::Entry;
 use super::sessionless;
+use super::stream::Reader;
 
 /// The body of a response of the [`Front`](super::Front).
 ///
@@ -28,7 +30,7 @@ pub struct FrontBody(Kind);
 enum Kind {
     Whole { answer: Answer, next: usize },
     Call(Box<CallEvents>),
-    Listen(Box<SessionEvents>),
+    Stream(Box<StreamEvents>),
     Subscribed(Box<sessionless::Stream>),
 }
 
@@ -42,11 +44,25 @@ impl FrontBody {
     }
 
     /// The stream of a call; `first` is what has already come of it.
-    pub(super) fn call(job: Job, first: Option<Step>, keep_alive: Duration) -> Self {
+    pub(super) fn call(job: Job, first: Option<Step>, front: &Arc<Inner>) -> Self {
+        let job = match job {
+            Job::One(running) => match running.open_stream() {
+                Some((stream, session)) => {
+                    let reader = Reader::first(&stream);
+                    let mut events = StreamEvents::new(reader, session, front, Some(running), true);
+                    if let Some(Step::Done(answer)) = first {
+                        events.end(answer);
+                    }
+                    return Self(Kind::Stream(Box::new(events)));
+                }
+                None => Job::One(running),
+            },
+            many @ Job::Many(_) => many,
+        };
         let mut events = CallEvents {
             job: Some(job),
             ready: VecDeque::new(),
-            silence: Silence::new(keep_alive),
+            silence: Silence::new(front.options.keep_alive),
         };
         if let Some(step) = first {
             events.take(step);
@@ -54,14 +70,11 @@ impl FrontBody {
         Self(Kind::Call(Box::new(events)))
     }
 
-    pub(super) fn listen(stream: Arc<Outbox>, session: Arc<Entry>, front: Arc<Inner>) -> Self {
-        let silence = Silence::new(front.options.keep_alive);
-        Self(Kind::Listen(Box::new(SessionEvents {
-            stream,
-            session,
-            front,
-            silence,
-        })))
+    /// A stream of a session's own, or the rest of any of its streams. `first`: nobody has read it before.
+    pub(super) fn listen(reader: Reader, session: Arc<Entry>, front: &Arc<Inner>, first: bool) -> Self {
+        Self(Kind::Stream(Box::new(StreamEvents::new(
+            reader, session, front, None, first,
+        ))))
     }
 
     /// The stream of a sessionless client that listens.
@@ -86,7 +99,7 @@ impl Body for FrontBody {
                 Poll::Ready(std::iter::from_fn(|| take(answer, next)).find(|p| !p.is_empty()))
             }
             Kind::Call(events) => events.poll_next(cx),
-            Kind::Listen(events) => events.poll_next(cx),
+            Kind::Stream(events) => events.poll_next(cx),
             Kind::Subscribed(stream) => stream.poll_next(cx),
         };
         next.map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
@@ -96,7 +109,7 @@ impl Body for FrontBody {
         match &self.0 {
             Kind::Whole { answer, next } => answer.parts.iter().skip(*next).all(Bytes::is_empty),
             Kind::Call(events) => events.job.is_none() && events.ready.is_empty(),
-            Kind::Listen(_) | Kind::Subscribed(_) => false,
+            Kind::Stream(_) | Kind::Subscribed(_) => false,
         }
     }
 
@@ -162,34 +175,6 @@ impl CallEvents {
                 }
             }
         }
-    }
-}
-
-/// A session's own stream.
-struct SessionEvents {
-    stream: Arc<Outbox>,
-    session: Arc<Entry>,
-    front: Arc<Inner>,
-    silence: Silence,
-}
-
-impl SessionEvents {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match self.stream.poll_next(cx) {
-            Poll::Ready(text) => {
-                self.silence.broken();
-                Poll::Ready(text.map(|text| outbox::event(&text)))
-            }
-            Poll::Pending => self.silence.poll(cx).map(Some),
-        }
-    }
-}
-
-impl Drop for SessionEvents {
-    fn drop(&mut self) {
-        self.stream.close();
-        self.session.touch(&self.front.sessions);
-        self.session.close_stream(&self.stream);
     }
 }
 

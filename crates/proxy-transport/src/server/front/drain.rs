@@ -21,7 +21,7 @@ impl Front {
         let front = &*self.0;
         front.draining.store(true, Ordering::SeqCst);
         for entry in front.sessions.all() {
-            entry.close_streams(false);
+            entry.streams.close(false);
         }
         front.listeners.finish(front);
         // Nobody can come back to them any more.

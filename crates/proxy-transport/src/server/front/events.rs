@@ -16,7 +16,7 @@ use super::body::Silence;
 use super::outbox::EVENT;
 use super::running::{Running, Step};
 use super::session::Entry;
-use super::stream::{Event, Stream};
+use super::stream::{Event, Reader};
 
 /// How long a client should wait before it resumes, in milliseconds: long enough for a restart of what lies between,
 /// well within the time that a call goes on alone.
@@ -24,11 +24,11 @@ const RETRY: &str = "1000";
 
 /// An event stream of a session: messages, comments in silence, for a call the answer, the end.
 pub(super) struct StreamEvents {
-    stream: Arc<Stream>,
-    reader: u32,
+    // Before the call, which then moves to a task: from now on that counts how long its client is away.
+    reader: Reader,
+    running: Option<Running>,
     session: Arc<Entry>,
     front: Arc<Inner>,
-    running: Option<Running>,
     ready: VecDeque<Bytes>,
     silence: Silence,
 }
@@ -36,14 +36,13 @@ pub(super) struct StreamEvents {
 impl StreamEvents {
     /// `first`: this is the stream's first reader.
     pub(super) fn new(
-        stream: Arc<Stream>,
-        reader: u32,
+        reader: Reader,
         session: Arc<Entry>,
         front: &Arc<Inner>,
         running: Option<Running>,
         first: bool,
     ) -> Self {
-        let mut ready = VecDeque::new();
+        let (mut ready, stream) = (VecDeque::new(), reader.stream());
         if first && stream.keeps() && session.session.version >= ProtocolVersion::V2025_11_25 {
             // Gives the client an id to resume by before anything else has come (SEP-1699). Older ones would take the
             // empty data for a message.
@@ -51,11 +50,10 @@ impl StreamEvents {
         }
         session.begin();
         Self {
-            stream,
             reader,
+            running,
             session,
             front: front.clone(),
-            running,
             ready,
             silence: Silence::new(front.options.keep_alive),
         }
@@ -65,9 +63,10 @@ impl StreamEvents {
     pub(super) fn end(&mut self, answer: Option<Answer>) {
         // Ended before its answer is on the wire, so that the client may use the id again at once.
         self.running = None;
-        self.stream.finish(answer);
+        let stream = self.reader.stream();
+        stream.finish(answer);
         let keep = self.front.options.session.resume;
-        self.session.streams.call_ended(&self.stream, keep);
+        self.session.streams.call_ended(stream, keep);
     }
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -76,7 +75,7 @@ impl StreamEvents {
                 self.silence.broken();
                 return Poll::Ready(Some(bytes));
             }
-            match self.stream.read(self.reader, cx) {
+            match self.reader.poll_next(cx) {
                 Poll::Ready(Some((number, event))) => {
                     self.write(number, event);
                     continue;
@@ -91,7 +90,7 @@ impl StreamEvents {
                 Poll::Ready(Step::Done(answer)) => self.end(answer),
                 // A session's messages go into its stream, not through the call.
                 Poll::Ready(Step::Event(_)) => {}
-                Poll::Pending => match self.stream.read(self.reader, cx) {
+                Poll::Pending => match self.reader.poll_next(cx) {
                     Poll::Ready(Some((number, event))) => self.write(number, event),
                     Poll::Ready(None) => return Poll::Ready(None),
                     Poll::Pending => return self.silence.poll(cx).map(Some),
@@ -101,10 +100,11 @@ impl StreamEvents {
     }
 
     fn write(&mut self, number: u64, event: Event) {
+        let stream = self.reader.stream();
         let id = |text: &[u8]| {
             let mut head = Vec::with_capacity(EVENT.len() + text.len() + 48);
-            if self.stream.keeps() {
-                head.extend_from_slice(format!("id: {}-{number}\n", self.stream.number).as_bytes());
+            if stream.keeps() {
+                head.extend_from_slice(format!("id: {}-{number}\n", stream.number).as_bytes());
             }
             head.extend_from_slice(EVENT);
             head.extend_from_slice(text);
@@ -129,11 +129,7 @@ impl StreamEvents {
 
 impl Drop for StreamEvents {
     fn drop(&mut self) {
-        // Before the call moves to a task: from now on it counts how long its client is away.
-        self.stream.detach(self.reader);
-        if self.stream.call.strong_count() == 0 {
-            self.session.streams.left(&self.stream);
-        }
+        self.session.streams.left(self.reader.stream());
         self.session.end(&self.front.sessions);
     }
 }

@@ -13,7 +13,7 @@ use super::answer::Answer;
 use super::caller::{Caller, unknown_session};
 use super::calls::NotEntered;
 use super::respond::Refusal;
-use super::running::{Running, Step};
+use super::running::{Running, Step, Ways};
 
 /// What one POST waits for.
 pub(super) enum Job {
@@ -44,7 +44,7 @@ pub(super) fn begin(
     front: &Arc<Inner>,
     caller: &Caller,
     request: Request,
-    interim: bool,
+    ways: Ways,
 ) -> Result<Begun, (Refusal, RequestId)> {
     match &request.method {
         Method::Ping => {
@@ -73,7 +73,7 @@ pub(super) fn begin(
     {
         session.set_log_level(level);
     }
-    Running::start(front, session, request, interim, caller.context())
+    Running::start(front, session, request, ways, caller.context())
         .map(Begun::Later)
         .map_err(|(why, id)| {
             let refusal = match why {
@@ -108,6 +108,14 @@ impl Job {
                 }
                 Poll::Ready(Step::Done(join(items)))
             }
+        }
+    }
+
+    /// Whether there are messages for its session's client, so that the response must become a stream.
+    pub(super) fn has_stream(&self) -> bool {
+        match self {
+            Self::One(running) => running.call().stream().is_some(),
+            Self::Many(_) => false,
         }
     }
 

@@ -14,23 +14,29 @@
 mod answer;
 mod ask;
 mod body;
+mod budget;
 mod caller;
 mod calls;
 mod conversation;
 mod drain;
+mod events;
 mod guard;
 mod health;
 mod intake;
 mod job;
 mod open;
+mod orphan;
 mod outbox;
 mod post;
 mod questions;
 mod respond;
+mod resume;
 mod running;
 mod session;
 mod sessionless;
 mod stdio;
+mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -49,10 +55,11 @@ use tokio_util::task::TaskTracker;
 pub use body::FrontBody;
 use caller::Caller;
 use calls::CallTable;
-use guard::{Accept, Guard};
+use guard::Guard;
 use respond::Refusal;
 use running::Cause;
 use session::{Entry, Sessions};
+use streams::Reach;
 
 use super::App;
 use super::options::FrontOptions;
@@ -81,6 +88,8 @@ struct Inner {
     running: AtomicUsize,
     orphans: AtomicUsize,
     dropped: AtomicU64,
+    /// What the event logs of all sessions hold.
+    logs: Arc<budget::Total>,
     /// Answers of clients that nobody waits for.
     unwanted: AtomicU64,
     /// Told when the last running call has ended.
@@ -123,6 +132,7 @@ impl Front {
             running: AtomicUsize::new(0),
             orphans: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
+            logs: Arc::default(),
             unwanted: AtomicU64::new(0),
             idle: Notify::new(),
         }))
@@ -165,7 +175,7 @@ impl Front {
         match *request.method() {
             Method::POST => post::post(&self.0, request).await,
             Method::GET | Method::DELETE if self.0.without_session(request.headers()) => sessionless::only_post(),
-            Method::GET => self.0.listen(request.headers()),
+            Method::GET => resume::listen(&self.0, request.headers()),
             Method::DELETE => self.0.delete(request.headers()),
             _ => respond::method_not_allowed("GET, POST, DELETE", "this method is not part of MCP"),
         }
@@ -177,7 +187,7 @@ impl Front {
     pub fn broadcast(&self, message: &Notification) {
         let text = outbox::text(message);
         for entry in self.0.sessions.all() {
-            entry.send(&text, true);
+            entry.streams.send(&text, true, Reach::Anybody);
         }
         self.0.listeners.broadcast(message);
     }
@@ -189,7 +199,10 @@ impl Front {
             return taken;
         }
         let found = self.0.sessions.by_key(to);
-        found.is_some_and(|entry| entry.send(&outbox::text(message), true).is_some())
+        found.is_some_and(|entry| {
+            let text = outbox::text(message);
+            entry.streams.send(&text, true, Reach::Anybody).is_some()
+        })
     }
 
     /// Asks one session's client outside any of its calls, on one of its open streams. As
@@ -197,7 +210,10 @@ impl Front {
     /// client that is gone or has no open stream by an error, and dropping the future withdraws the question.
     pub fn ask(&self, client: SessionKey, method: &mcp_proxy_core::Method, params: &Params) -> Asked {
         match self.0.sessions.by_key(client) {
-            Some(entry) => ask::outside(&entry, method, params),
+            Some(entry) => {
+                let reach = Reach::Within(self.0.options.session.resume);
+                ask::outside(&entry, reach, method, params)
+            }
             None => ask::unasked(ask::gone("the client's session has ended")),
         }
     }
@@ -229,7 +245,7 @@ impl Front {
 
     /// How many interim messages were dropped because their client reads too slowly.
     pub fn dropped_messages(&self) -> u64 {
-        self.0.dropped.load(Ordering::Relaxed)
+        self.0.dropped.load(Ordering::Relaxed) + self.0.logs.lost.load(Ordering::Relaxed)
     }
 
     /// How many answers of clients were dropped, because they came late, twice, or from a session that was not asked.
@@ -266,26 +282,6 @@ impl Inner {
         sessionless::is_named(headers) || !headers.contains_key(respond::SESSION_ID)
     }
 
-    /// GET: opens a standalone stream.
-    fn listen(self: &Arc<Self>, headers: &HeaderMap) -> Response<FrontBody> {
-        if !headers.contains_key(http::header::ACCEPT) || !Accept::of(headers).stream {
-            let message = "`Accept` must name text/event-stream";
-            return Refusal::new(StatusCode::NOT_ACCEPTABLE, codes::INVALID_REQUEST, message).response(None);
-        }
-        let session = match Caller::session(self, headers) {
-            Ok(session) => session,
-            Err(refusal) => return refusal.response(None),
-        };
-        if self.is_draining() {
-            let message = "the proxy is shutting down";
-            return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message).response(None);
-        }
-        match session.open_stream() {
-            Some(stream) => respond::events(FrontBody::listen(stream, session, self.clone())),
-            None => caller::unknown_session().response(None),
-        }
-    }
-
     /// DELETE: ends the session.
     fn delete(&self, headers: &HeaderMap) -> Response<FrontBody> {
         match Caller::session(self, headers) {
@@ -308,7 +304,7 @@ impl Inner {
     fn end(&self, entry: &Entry, cause: Cause) {
         entry.asking.close();
         entry.calls.close(cause);
-        entry.close_streams(true);
+        entry.streams.close(true);
         self.app.session_closed(entry.session.key);
     }
 
@@ -327,6 +323,9 @@ impl Inner {
                     _ = interval.tick() => {}
                 }
                 let Some(front) = front.upgrade() else { return };
+                for entry in front.sessions.all() {
+                    entry.streams.sweep(front.options.session.resume);
+                }
                 for entry in front.sessions.sweep() {
                     front.end(&entry, Cause::SessionEnded);
                 }

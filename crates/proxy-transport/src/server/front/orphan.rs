@@ -16,30 +16,37 @@ use super::running::{CallState, Running, Step};
 /// Most calls that go on without their client at a time, in the whole process; one more is cancelled instead.
 const MAX_ORPHANS: usize = 10_000;
 
-/// Lets the call go on by itself. False when it cannot: nobody could resume it, it has ended, or there are too many.
+/// Lets the call go on by itself, if it does not yet. False when it cannot: nobody could resume it, it has ended, or there
+/// are too many.
 pub(super) fn hand_over(call: &Arc<CallState>) -> bool {
+    adopt(call, true);
+    call.is_handed()
+}
+
+/// The same, but not while it is being polled: by whoever asks, perhaps, and else by a response that is well alive.
+pub(super) fn hand_over_unless_polled(call: &Arc<CallState>) {
+    adopt(call, false);
+}
+
+fn adopt(call: &Arc<CallState>, wait: bool) {
     let front = call.front();
     let resume = front.options.session.resume;
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        return false;
+    let (Ok(runtime), Some(session)) = (tokio::runtime::Handle::try_current(), call.session().cloned()) else {
+        return;
     };
-    // Without a session nobody could ever resume it.
-    let Some(session) = call.session().cloned() else {
-        return false;
-    };
-    if resume.is_zero() || !call.is_unfinished() {
-        return false;
+    // Resumption is off, or the call goes on by itself already.
+    if resume.is_zero() || call.is_handed() {
+        return;
     }
     if front.orphans.fetch_add(1, Ordering::Relaxed) >= MAX_ORPHANS {
         front.orphans.fetch_sub(1, Ordering::Relaxed);
-        return false;
+        return;
     }
-    let Some(mut orphan) = Running::orphan(call) else {
-        // It goes on by itself already.
+    let Some(mut orphan) = Running::orphan(call, wait) else {
         front.orphans.fetch_sub(1, Ordering::Relaxed);
-        return true;
+        return;
     };
-    let (front, stream) = (front.clone(), call.stream().cloned());
+    let stream = call.stream().cloned();
     let began = Instant::now();
     let task = async move {
         let mut patience = pin!(tokio::time::sleep(resume));
@@ -69,12 +76,12 @@ pub(super) fn hand_over(call: &Arc<CallState>) -> bool {
             (Some(_), None) => {}
             (None, stream) => {
                 tracing::debug!("a call whose client has disconnected was cancelled");
-                stream.inspect(|stream| session.streams.forget(stream));
+                if let Some(stream) = stream {
+                    session.streams.forget(&stream);
+                    stream.close();
+                }
             }
         }
     };
-    let tasks = &call.front().tasks;
-    tasks.spawn_on(task, &runtime);
-    drop(front);
-    true
+    front.tasks.spawn_on(task, &runtime);
 }

@@ -35,8 +35,10 @@ struct State {
 pub(super) enum Push {
     /// It waits for the reader.
     Taken,
-    /// The reader is too slow.
+    /// There is no room for it, and it is gone.
     Full,
+    /// The reader is too slow and was cut off. Pushed again, the message waits for whoever resumes the stream.
+    Slow,
     /// Nobody reads any more.
     Closed,
 }
@@ -84,10 +86,13 @@ impl Outbox {
             state.bytes -= event.len();
             return Poll::Ready(Some(event));
         }
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
-        }
+        state.register(cx);
         if state.open { Poll::Pending } else { Poll::Ready(None) }
+    }
+
+    /// The task is woken for whatever comes next.
+    pub(super) fn register(&self, cx: &Context<'_>) {
+        lock(&self.0).register(cx);
     }
 
     /// The next message, if one is waiting.
@@ -116,6 +121,14 @@ impl Outbox {
     pub(super) fn wake(&self) {
         let waker = lock(&self.0).waker.take();
         waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    fn register(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::intake::collect;
 use super::job::{Begun, Item, Job, begin};
 use super::open::open;
 use super::respond::{Refusal, empty, events, json};
-use super::running::{Cause, Step, cancelled};
+use super::running::{Cause, Step, Ways, cancelled};
 use super::sessionless;
 
 /// Most messages of a batch.
@@ -58,7 +58,7 @@ where
                 Ok(caller) => caller,
                 Err(refusal) => return refusal.response(Some(&request.id)),
             };
-            match begin(front, &caller, request, accept.stream) {
+            match begin(front, &caller, request, ways(accept)) {
                 Ok(Begun::Now(answer)) => return answered(answer, accept),
                 Ok(Begun::Later(running)) => Job::One(running),
                 Err((refusal, id)) => return refusal.response(Some(&id)),
@@ -96,26 +96,35 @@ where
 }
 
 /// Waits for the answer, or for the reason to begin a stream.
-pub(super) async fn finish(front: &Inner, mut job: Job, accept: Accept) -> Response<FrontBody> {
+pub(super) async fn finish(front: &Arc<Inner>, mut job: Job, accept: Accept) -> Response<FrontBody> {
     let keep_alive = front.options.keep_alive;
     let mut first = None;
     if accept.json {
         let mut silence = pin!(tokio::time::sleep(keep_alive));
         first = poll_fn(|cx| match job.poll(cx) {
             Poll::Ready(step) => Poll::Ready(Some(step)),
+            Poll::Pending if job.has_stream() => Poll::Ready(None),
             Poll::Pending if accept.stream => silence.as_mut().poll(cx).map(|()| None),
             Poll::Pending => Poll::Pending,
         })
         .await;
         match first {
-            Some(Step::Done(Some(answer))) => return json(answer),
+            Some(Step::Done(Some(answer))) if !job.has_stream() => return json(answer),
             Some(Step::Done(None)) if !accept.stream => {
                 return json(Answer::error(job.id(), &cancelled("its client asked for it")));
             }
             _ => {}
         }
     }
-    events(FrontBody::call(job, first, keep_alive))
+    events(FrontBody::call(job, first, front))
+}
+
+/// Where the messages of a session's call go.
+fn ways(accept: Accept) -> Ways {
+    match accept.stream {
+        true => Ways::Stream,
+        false => Ways::Closed,
+    }
 }
 
 /// An answer that is there at once, in a form the client takes.
@@ -203,7 +212,7 @@ pub(super) fn batch(front: &Arc<Inner>, caller: &Caller, body: Bytes) -> Result<
                 let refusal = bad("`initialize` must not be part of a batch".to_owned());
                 Item::Done(Some(refusal.answer(Some(&request.id))))
             }
-            Ok(Message::Request(request)) => match begin(front, caller, request, false) {
+            Ok(Message::Request(request)) => match begin(front, caller, request, Ways::Closed) {
                 Ok(Begun::Now(answer)) => Item::Done(Some(answer)),
                 Ok(Begun::Later(running)) => Item::Running(running),
                 Err((refusal, id)) => Item::Done(Some(refusal.answer(Some(&id)))),

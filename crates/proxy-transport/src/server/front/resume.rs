@@ -35,15 +35,15 @@ fn open(front: &Arc<Inner>, headers: &HeaderMap) -> Result<Response<FrontBody>, 
     let last = single(headers, &LAST_EVENT_ID).map_err(|_| bad("more than one `Last-Event-ID` header"))?;
     // An empty one says that no event had an id (HTML, Server-sent events).
     let last = last.filter(|last| !last.is_empty());
-    let (stream, reader) = match last {
+    let reader = match last {
         Some(last) => {
             let (number, after) = parse(last.as_bytes()).ok_or_else(lost)?;
-            let (stream, reader) = session.streams.resume(number, after).map_err(|_| lost())?;
+            let reader = session.streams.resume(number, after).map_err(|_| lost())?;
             // Whoever held the stream before may be a connection that is dead and does not know.
-            if let Some(call) = stream.call.upgrade() {
+            if let Some(call) = reader.stream().call.upgrade() {
                 orphan::hand_over(&call);
             }
-            (stream, reader)
+            reader
         }
         None if front.is_draining() => {
             let message = "the proxy is shutting down";
@@ -59,7 +59,7 @@ fn open(front: &Arc<Inner>, headers: &HeaderMap) -> Result<Response<FrontBody>, 
             .ok_or_else(caller::unknown_session)?,
     };
     let first = last.is_none();
-    Ok(respond::events(FrontBody::listen(stream, reader, session, front, first)))
+    Ok(respond::events(FrontBody::listen(reader, session, front, first)))
 }
 
 /// Reads an event id.

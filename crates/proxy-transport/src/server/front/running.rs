@@ -3,14 +3,11 @@
 //! The call's future lives in [`CallState`], which the session's table, the client handle and the response share. So a
 //! cancellation drops the future at once, also while a slow reader keeps the response body from being polled.
 //!
-//! A client of the session era that disconnects has not cancelled (MCP, Transports, "Sending Messages to the Server").
-//! When the response is dropped before the call has ended, the call moves to a task that finishes it within
-//! `session.resume`, or cancels it then.
+//! When the response is dropped before the call has ended, the call moves to a task of its own, see [`orphan`].
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -26,10 +23,9 @@ use super::outbox::{self, Outbox, Push};
 use super::questions::{Interruption, Questions};
 use super::session::Entry;
 use super::sessionless::{self, Subject, Suspended};
-use super::{Inner, ask, lock};
-
-/// Most calls that go on without their client at a time, in the whole process; one more is cancelled instead.
-const MAX_ORPHANS: usize = 10_000;
+use super::stream::Stream;
+use super::streams::Reach;
+use super::{Inner, ask, lock, orphan};
 
 /// Why a call ended without an answer of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +39,17 @@ pub(super) enum Cause {
     Shutdown = 3,
 }
 
+/// Where messages go that come before the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ways {
+    /// Nowhere: the response cannot carry them.
+    Closed,
+    /// To whoever polls the call.
+    Poller,
+    /// Into a stream of the session, which its client may resume.
+    Stream,
+}
+
 /// What all sides of a running call share.
 pub(super) struct CallState {
     /// For questions, which outlive the borrow they are asked through.
@@ -51,7 +58,13 @@ pub(super) struct CallState {
     future: Mutex<Option<CallFuture>>,
     /// 0, or a [`Cause`].
     cause: AtomicU8,
+    ways: Ways,
+    /// For [`Ways::Poller`]; in any case whom to wake when the call is cancelled.
     outbox: Outbox,
+    /// For [`Ways::Stream`], once there is a message or a long silence.
+    stream: OnceLock<Arc<Stream>>,
+    /// The call goes on in a task of its own; the response that it was part of has no say any more.
+    handed: AtomicBool,
     front: Arc<Inner>,
     audience: Audience,
     /// What the client is and can do.
@@ -75,9 +88,77 @@ impl CallState {
         self.id.as_bytes()
     }
 
-    /// Where messages for the client go.
+    /// Where messages for whoever polls the call wait.
     pub(super) fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// The session it belongs to.
+    pub(super) fn session(&self) -> Option<&Arc<Entry>> {
+        match &self.audience {
+            Audience::Session(entry) => Some(entry),
+            Audience::Request(_) | Audience::Stray => None,
+        }
+    }
+
+    /// The stream of its messages, if it has come to that.
+    pub(super) fn stream(&self) -> Option<&Arc<Stream>> {
+        self.stream.get()
+    }
+
+    fn open_stream(&self, entry: &Entry) -> &Arc<Stream> {
+        self.stream.get_or_init(|| {
+            let resume = self.front.options.session.resume;
+            entry.streams.open_call(self.me.clone(), resume, &self.front.logs)
+        })
+    }
+
+    /// Whether a message would go anywhere.
+    fn is_heard(&self) -> bool {
+        self.stream.get().is_some() || self.outbox.is_open()
+    }
+
+    fn push(&self, text: Bytes) -> Push {
+        let Audience::Session(entry) = &self.audience else {
+            return self.outbox.push(text, false);
+        };
+        let stream = match (self.ways, self.stream.get()) {
+            (Ways::Stream, Some(stream)) => stream,
+            (Ways::Stream, None) if self.outbox.is_open() => {
+                let stream = self.open_stream(entry);
+                // Whoever waits for the answer must make it a stream now.
+                self.outbox.wake();
+                stream
+            }
+            _ => return self.outbox.push(text, false),
+        };
+        match stream.push(text.clone(), false) {
+            Push::Slow => {
+                // Its reader is cut off, and if that is a dead connection, nobody would ever poll the call again.
+                if let Some(call) = self.me.upgrade() {
+                    orphan::hand_over_unless_polled(&call);
+                }
+                stream.push(text, false)
+            }
+            pushed => pushed,
+        }
+    }
+
+    /// Puts a question to the client where it reads what comes of this call, if it does.
+    pub(super) fn put(&self, question: Bytes) -> bool {
+        if let (Some(stream), Audience::Session(entry)) = (self.stream.get(), &self.audience)
+            && !stream.is_live()
+            && entry.streams.is_live()
+        {
+            // Nobody reads this stream now, but the client does read another.
+            return false;
+        }
+        self.is_heard() && self.push(question) == Push::Taken
+    }
+
+    /// Says that a question needs no answer any more, where it was put.
+    pub(super) fn withdraw(&self, text: Bytes) {
+        self.push(text);
     }
 
     /// Ends the call: its future is dropped now, or by whoever is polling it at this moment.
@@ -112,8 +193,8 @@ impl CallState {
         drop(future);
     }
 
-    /// Goes on with the call. Only one task at a time may.
-    pub(super) fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<Result<Result<Reply, Error>, Cause>> {
+    /// Goes on with the call. Only one task at a time may; `orphan` says that it is that of a call that was handed over.
+    pub(super) fn poll_reply(&self, cx: &mut Context<'_>, orphan: bool) -> Poll<Result<Result<Reply, Error>, Cause>> {
         if let Some(cause) = self.cause() {
             self.reap();
             return Poll::Ready(Err(cause));
@@ -121,6 +202,13 @@ impl CallState {
         let mut finished = None;
         let polled = {
             let mut slot = lock(&self.future);
+            if let Audience::Session(_) = self.audience {
+                if !orphan && self.is_handed() {
+                    return Poll::Pending;
+                }
+                // Under the lock, so that a response which loses its call at this moment cannot take the task's place.
+                self.outbox.register(cx);
+            }
             match slot.as_mut() {
                 None => Poll::Ready(None),
                 Some(future) => {
@@ -194,14 +282,27 @@ impl CallState {
         }
     }
 
-    fn is_unfinished(&self) -> bool {
-        lock(&self.future).is_some()
+    /// Whether it goes on in a task of its own.
+    pub(super) fn is_handed(&self) -> bool {
+        self.handed.load(Ordering::Acquire)
+    }
+
+    /// Takes the call away from its response, once; false when it has ended. Unless told to `wait`, also when it is being
+    /// polled at this moment.
+    fn claim(&self, wait: bool) -> bool {
+        let slot = match self.future.try_lock() {
+            Ok(slot) => slot,
+            Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
+            Err(TryLockError::WouldBlock) if wait => lock(&self.future),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        slot.is_some() && !self.handed.swap(true, Ordering::AcqRel)
     }
 }
 
 impl ClientPort for CallState {
     fn notify(&self, message: Interim) -> bool {
-        if !self.outbox.is_open() {
+        if !self.is_heard() {
             return false;
         }
         let message = match &self.audience {
@@ -212,10 +313,10 @@ impl ClientPort for CallState {
             Audience::Session(_) | Audience::Stray if self.wants(&message) => message,
             Audience::Session(_) | Audience::Stray => return false,
         };
-        match self.outbox.push(outbox::text(&message), false) {
+        match self.push(outbox::text(&message)) {
             Push::Taken => true,
             Push::Closed => false,
-            Push::Full => {
+            Push::Full | Push::Slow => {
                 self.front.dropped.fetch_add(1, Ordering::Relaxed);
                 false
             }
@@ -230,7 +331,10 @@ impl ClientPort for CallState {
                 self.outbox.wake();
                 asked
             }
-            Audience::Session(entry) if is_allowed() => ask::in_call(entry, &self.me, &method, &params),
+            Audience::Session(entry) if is_allowed() => {
+                let reach = Reach::Within(self.front.options.session.resume);
+                ask::in_call(entry, &self.me, reach, &method, &params)
+            }
             Audience::Stray if is_allowed() => ask::unasked(ask::gone("the client cannot be asked outside a session")),
             Audience::Session(_) | Audience::Stray => Box::pin(std::future::ready(Ok(ask::undeclared()))),
         }
@@ -250,7 +354,7 @@ pub(super) struct Running {
     call: Arc<CallState>,
     session: Option<Arc<Entry>>,
     outcome: Option<Option<Answer>>,
-    /// The response was dropped before; there is no second hand-over.
+    /// This is the task of a call that was handed over.
     orphan: bool,
     /// The request that is answered, where it is not the one that began the call.
     id: Option<RequestId>,
@@ -261,12 +365,12 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a call. `interim` says whether the response can carry interim messages.
+    /// Starts a call. `ways` says where interim messages go.
     pub(super) fn start(
         front: &Arc<Inner>,
         session: Option<Arc<Entry>>,
         request: Request,
-        interim: bool,
+        ways: Ways,
         context: mcp_proxy_core::Context,
     ) -> Result<Self, (NotEntered, RequestId)> {
         let audience = match &session {
@@ -282,7 +386,10 @@ impl Running {
             id: request.id,
             future: Mutex::new(None),
             cause: AtomicU8::new(0),
-            outbox: Outbox::new(interim),
+            ways,
+            outbox: Outbox::new(ways != Ways::Closed),
+            stream: OnceLock::new(),
+            handed: AtomicBool::new(false),
             front: front.clone(),
             audience,
             declared: context.declared.clone(),
@@ -327,6 +434,40 @@ impl Running {
         }
     }
 
+    /// Takes a call away from its response, for a task of its own; `None` when it has ended, or went before. Unless told
+    /// to `wait`, also when it is being polled at this moment.
+    pub(super) fn orphan(call: &Arc<CallState>, wait: bool) -> Option<Self> {
+        if !call.claim(wait) {
+            return None;
+        }
+        // Without a stream there is none whose number the client could know.
+        call.outbox.close();
+        Some(Self {
+            call: call.clone(),
+            session: call.session().cloned(),
+            outcome: None,
+            orphan: true,
+            id: None,
+            held: None,
+            parted: false,
+        })
+    }
+
+    /// The call.
+    pub(super) fn call(&self) -> &CallState {
+        &self.call
+    }
+
+    /// The stream for its messages, and the session; `None` when it has no use for one.
+    pub(super) fn open_stream(&self) -> Option<(Arc<Stream>, Arc<Entry>)> {
+        match &self.call.audience {
+            Audience::Session(entry) if self.call.ways == Ways::Stream => {
+                Some((self.call.open_stream(entry).clone(), entry.clone()))
+            }
+            _ => None,
+        }
+    }
+
     /// The id of the request that is answered.
     pub(super) fn id(&self) -> &RequestId {
         self.id.as_ref().unwrap_or(&self.call.id)
@@ -335,12 +476,19 @@ impl Running {
     /// Goes on with the call. After [`Step::Done`] nothing more comes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         // Also registers the task for messages and cancellation.
-        if let Poll::Ready(Some(event)) = self.call.outbox.poll_next(cx) {
+        let event = match self.session {
+            Some(_) => self.call.outbox.pop(),
+            None => match self.call.outbox.poll_next(cx) {
+                Poll::Ready(event) => event,
+                Poll::Pending => None,
+            },
+        };
+        if let Some(event) = event {
             return Poll::Ready(Step::Event(event));
         }
         if self.outcome.is_none() {
             let polled = match &self.held {
-                None => self.call.poll_reply(cx),
+                None => self.call.poll_reply(cx, self.orphan),
                 Some(held) => held.poll_outcome(),
             };
             let Poll::Ready(outcome) = polled else {
@@ -394,50 +542,11 @@ impl Running {
         }
         Poll::Ready(Step::Done(Some(answer.unwrap_or_else(|refusal| refusal))))
     }
-
-    /// Lets the call go on without its client, for a while. False when it cannot.
-    fn hand_over(&self) -> bool {
-        let front = &self.call.front;
-        let resume = front.options.session.resume;
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return false;
-        };
-        // Without a session nobody could ever resume it.
-        if self.orphan || resume.is_zero() || self.session.is_none() || !self.call.is_unfinished() {
-            return false;
-        }
-        if front.orphans.fetch_add(1, Ordering::Relaxed) >= MAX_ORPHANS {
-            front.orphans.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        let orphan = Self {
-            call: self.call.clone(),
-            session: self.session.clone(),
-            outcome: None,
-            orphan: true,
-            id: None,
-            held: None,
-            parted: false,
-        };
-        orphan.call.outbox.close();
-        let task = async move {
-            let end = poll_fn(|cx| {
-                // Registers the task for a cancellation; a closed outbox holds nothing that matters.
-                while let Poll::Ready(Some(_)) = orphan.call.outbox.poll_next(cx) {}
-                orphan.call.poll_reply(cx).map(drop)
-            });
-            if tokio::time::timeout(resume, end).await.is_err() {
-                tracing::debug!("a call whose client has disconnected was cancelled");
-            }
-        };
-        front.tasks.spawn_on(task, &runtime);
-        true
-    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.hand_over() {
+        if !self.orphan && orphan::hand_over(&self.call) {
             return;
         }
         let front = &self.call.front;

@@ -17,14 +17,12 @@ use tokio::time::Instant;
 use super::ask::Asking;
 use super::calls::CallTable;
 use super::lock;
-use super::outbox::{Outbox, Push};
+use super::streams::Streams;
 use crate::server::options::SessionOptions;
 
 const SHARDS: usize = 32;
 /// How many candidates for eviction one scan of all sessions finds.
 const CANDIDATES: usize = 64;
-/// Most standalone streams of one session; one more ends the oldest, which is likely a connection long dead.
-const MAX_STREAMS: usize = 8;
 
 /// One session of a client.
 pub(super) struct Entry {
@@ -32,20 +30,15 @@ pub(super) struct Entry {
     pub(super) calls: CallTable,
     /// What backends asked of the client.
     pub(super) asking: Asking,
+    /// Its event streams.
+    pub(super) streams: Streams,
     id: u128,
     /// Running requests and open streams.
     busy: AtomicU32,
     /// When it was last used, in nanoseconds after [`Sessions::epoch`].
     used: AtomicU64,
-    streams: Mutex<Streams>,
     /// 0, or one more than the level that the client set.
     log_level: AtomicU8,
-}
-
-#[derive(Default)]
-struct Streams {
-    open: Vec<Arc<Outbox>>,
-    ended: bool,
 }
 
 impl Entry {
@@ -54,60 +47,7 @@ impl Entry {
         self.used.store(sessions.now(), Ordering::Relaxed);
     }
 
-    /// Opens a standalone stream; `None` when the session has ended.
-    pub(super) fn open_stream(&self) -> Option<Arc<Outbox>> {
-        let stream = Arc::new(Outbox::new(true));
-        let oldest = {
-            let mut streams = lock(&self.streams);
-            if streams.ended {
-                return None;
-            }
-            let oldest = (streams.open.len() >= MAX_STREAMS).then(|| streams.open.remove(0));
-            streams.open.push(stream.clone());
-            self.busy.fetch_add(u32::from(oldest.is_none()), Ordering::Relaxed);
-            oldest
-        };
-        oldest.into_iter().for_each(|oldest| oldest.close());
-        Some(stream)
-    }
-
-    /// Forgets a standalone stream whose client is gone.
-    pub(super) fn close_stream(&self, stream: &Arc<Outbox>) {
-        let mut streams = lock(&self.streams);
-        if let Some(at) = streams.open.iter().position(|open| Arc::ptr_eq(open, stream)) {
-            streams.open.swap_remove(at);
-            self.busy.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Sends a message on one stream: the newest that takes it, which it gives. A stream whose reader is too slow ends.
-    pub(super) fn send(&self, text: &bytes::Bytes, merge: bool) -> Option<Arc<Outbox>> {
-        let mut streams = lock(&self.streams);
-        while let Some(stream) = streams.open.last() {
-            if stream.push(text.clone(), merge) == Push::Taken {
-                return Some(stream.clone());
-            }
-            stream.close();
-            streams.open.pop();
-            self.busy.fetch_sub(1, Ordering::Relaxed);
-        }
-        None
-    }
-
-    /// Ends all standalone streams. `ended`: and opens no more.
-    pub(super) fn close_streams(&self, ended: bool) {
-        let open = {
-            let mut streams = lock(&self.streams);
-            streams.ended |= ended;
-            let open = std::mem::take(&mut streams.open);
-            self.busy
-                .fetch_sub(u32::try_from(open.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
-            open
-        };
-        open.iter().for_each(|stream| stream.close());
-    }
-
-    /// A request of this session is being served, until the guard is dropped.
+    /// A request of this session is being served, or a stream of it read, until the guard is dropped.
     pub(super) fn begin(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
@@ -205,7 +145,7 @@ impl Sessions {
             id: u128::from_be_bytes(id),
             busy: AtomicU32::new(0),
             used: AtomicU64::new(self.now()),
-            streams: Mutex::default(),
+            streams: Streams::default(),
             log_level: AtomicU8::new(0),
         });
         self.count.fetch_add(1, Ordering::Relaxed);

@@ -109,8 +109,7 @@ impl Stream {
         self.budget.keeps()
     }
 
-    /// Appends a message. With `merge`, one that waits already is not added again. One that the reader is too slow for is
-    /// not added; where events are kept, the reader is then cut off, and the next push is for whoever resumes.
+    /// Appends a message. With `merge`, one that waits already is not added again.
     pub(super) fn push(&self, text: Bytes, merge: bool) -> Push {
         let waker = {
             let mut state = lock(&self.state);
@@ -120,11 +119,16 @@ impl Stream {
             if merge && state.holds(&text) {
                 return Push::Taken;
             }
-            let first_reader_comes = state.reader == 0;
-            let reads = (state.gone.is_none() || first_reader_comes) && state.cut.is_none() && !state.catching_up;
-            if reads && state.is_full(text.len()) {
-                state.cut = self.keeps().then(|| state.end());
-                return Push::Full;
+            let full = state.is_full(text.len());
+            if state.reader == 0 || !self.keeps() {
+                // Nobody is slow yet, or nobody could resume: the newest is what has to go.
+                let no_room = if self.keeps() { self.budget.is_exceeded() } else { full };
+                if no_room {
+                    return Push::Full;
+                }
+            } else if full && state.is_read() && !state.catching_up {
+                state.cut = Some(state.end());
+                return Push::Slow;
             }
             self.append(&mut state, Event::Message(text));
             state.waker.take()
@@ -157,30 +161,32 @@ impl Stream {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// A new reader begins: where the last one stopped, or after the event of that number. Gives the reader's number.
-    pub(super) fn attach(&self, after: Option<u64>) -> Result<u32, Gap> {
-        let (reader, waker) = {
-            let mut state = lock(&self.state);
-            if let Some(after) = after {
-                let next = after.checked_add(1).ok_or(Gap)?;
-                if next < state.first || next > state.end() {
-                    return Err(Gap);
-                }
-                state.rewind(next);
-                // What a first reader was too slow for, the second comes for.
-                state.cut = None;
-                state.catching_up = state.next < state.end();
-            }
-            state.reader = state.reader.wrapping_add(1);
-            state.gone = None;
-            (state.reader, state.waker.take())
-        };
+    fn attach(&self) -> u32 {
+        let mut state = lock(&self.state);
+        state.catching_up = self.keeps() && state.next < state.end();
+        let (reader, waker) = state.admit();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        reader
+    }
+
+    fn attach_after(&self, event: u64) -> Result<u32, Gap> {
+        let mut state = lock(&self.state);
+        let next = event.checked_add(1).ok_or(Gap)?;
+        if next < state.first || next > state.end() {
+            return Err(Gap);
+        }
+        state.next = next;
+        state.waiting = state.unread().map(Event::len).sum();
+        state.cut = None;
+        state.catching_up = next < state.end();
+        let (reader, waker) = state.admit();
+        drop(state);
         waker.into_iter().for_each(Waker::wake);
         Ok(reader)
     }
 
-    /// That reader is gone.
-    pub(super) fn detach(&self, reader: u32) {
+    fn detach(&self, reader: u32) {
         let watcher = {
             let mut state = lock(&self.state);
             if state.reader != reader || state.gone.is_some() {
@@ -195,13 +201,13 @@ impl Stream {
         watcher.into_iter().for_each(Waker::wake);
     }
 
-    /// The next event for that reader, with its number; `None` when there is nothing more for it.
-    pub(super) fn read(&self, reader: u32, cx: &mut Context<'_>) -> Poll<Option<(u64, Event)>> {
+    fn read(&self, reader: u32, cx: &mut Context<'_>) -> Poll<Option<(u64, Event)>> {
         let mut state = lock(&self.state);
         if state.reader != reader || state.next < state.first || state.cut == Some(state.next) {
             return Poll::Ready(None);
         }
-        if let Some(event) = state.unread().next().cloned() {
+        let event = state.unread().next().cloned();
+        if let Some(event) = event {
             let number = state.next;
             state.next += 1;
             state.waiting -= event.len();
@@ -221,7 +227,7 @@ impl Stream {
     /// Whether somebody reads what comes now.
     pub(super) fn is_live(&self) -> bool {
         let state = lock(&self.state);
-        state.gone.is_none() && state.cut.is_none() && !state.over
+        state.is_read() && !state.over
     }
 
     /// Since when nobody reads.
@@ -245,17 +251,57 @@ impl Stream {
 
     /// Lets the oldest go while the budget is exceeded. What a reader is about to read has bounds of its own.
     fn trim(&self, state: &mut State) {
-        let waits_for_reader = state.reader == 0 || state.gone.is_none();
-        let spares_unread = waits_for_reader && state.cut.is_none() && !state.catching_up;
-        while self.budget.is_exceeded() && (state.first < state.next || !spares_unread) {
+        while self.budget.is_exceeded() && (state.first < state.next || !state.spares_unread()) {
             let Some(event) = state.events.pop_front() else { return };
             self.budget.remove(event.len());
             if state.first >= state.next {
                 state.waiting -= event.len();
-                self.budget.total.lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.budget
+                    .total
+                    .lost
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
             state.first += 1;
         }
+    }
+}
+
+/// One connection's claim on a stream. Dropping it leaves the stream to whoever resumes it.
+pub(super) struct Reader {
+    stream: Arc<Stream>,
+    number: u32,
+}
+
+impl Reader {
+    /// The first reader of a new stream.
+    pub(super) fn first(stream: &Arc<Stream>) -> Self {
+        Self {
+            number: stream.attach(),
+            stream: stream.clone(),
+        }
+    }
+
+    /// The reader of what came after an event; whoever read before is done.
+    pub(super) fn after(stream: &Arc<Stream>, event: u64) -> Result<Self, Gap> {
+        Ok(Self {
+            number: stream.attach_after(event)?,
+            stream: stream.clone(),
+        })
+    }
+
+    pub(super) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// The next event, with its number; `None` when there is nothing more for this reader.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<(u64, Event)>> {
+        self.stream.read(self.number, cx)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stream.detach(self.number);
     }
 }
 
@@ -267,18 +313,31 @@ impl Drop for Stream {
 }
 
 impl State {
+    /// Whether somebody reads what comes next, or is about to: the first reader.
+    fn is_read(&self) -> bool {
+        (self.gone.is_none() || self.reader == 0) && self.cut.is_none()
+    }
+
+    /// Whether what is yet to be read has bounds of its own.
+    fn spares_unread(&self) -> bool {
+        self.is_read() && !(self.catching_up && self.is_full(0))
+    }
+
     /// The number that the next event will have.
     fn end(&self) -> u64 {
         self.first + self.events.len() as u64
     }
 
-    fn unread(&self) -> impl Iterator<Item = &Event> {
+    fn unread(&self) -> impl DoubleEndedIterator<Item = &Event> {
         let read = usize::try_from(self.next.saturating_sub(self.first)).unwrap_or(usize::MAX);
         self.events.range(read.min(self.events.len())..)
     }
 
+    /// Whether that message is among the last that wait.
     fn holds(&self, text: &Bytes) -> bool {
         self.unread()
+            .rev()
+            .take(MAX_MESSAGES)
             .any(|event| matches!(event, Event::Message(waiting) if waiting == text))
     }
 
@@ -286,9 +345,10 @@ impl State {
         self.end() - self.next >= MAX_MESSAGES as u64 || self.waiting + more > MAX_BYTES
     }
 
-    /// Makes `next` the next to be read.
-    fn rewind(&mut self, next: u64) {
-        self.next = next;
-        self.waiting = self.unread().map(Event::len).sum();
+    /// Another reader begins; the last one, woken, will find that it is done.
+    fn admit(&mut self) -> (u32, Option<Waker>) {
+        self.reader = self.reader.wrapping_add(1);
+        self.gone = None;
+        (self.reader, self.waker.take())
     }
 }

@@ -11,7 +11,7 @@ use super::budget::{Budget, Total};
 use super::lock;
 use super::outbox::Push;
 use super::running::CallState;
-use super::stream::{Gap, Stream};
+use super::stream::{Gap, Reader, Stream};
 
 /// Most streams of the session's own; one more ends the one that was left first, else the oldest.
 const MAX_OWN: usize = 8;
@@ -50,7 +50,7 @@ pub(super) enum Reach {
 impl Streams {
     /// Opens a stream of the session's own; `None` when the session has ended. `keep`: how long to keep events for whoever
     /// resumes.
-    pub(super) fn open_own(&self, keep: Duration, total: &Arc<Total>) -> Option<(Arc<Stream>, u32)> {
+    pub(super) fn open_own(&self, keep: Duration, total: &Arc<Total>) -> Option<Reader> {
         let (stream, surplus) = {
             let mut state = lock(&self.0);
             if state.ended {
@@ -59,7 +59,11 @@ impl Streams {
             let open = state.open(keep, total);
             let stream = open.stream(Weak::new());
             let surplus = (open.own.len() >= MAX_OWN).then(|| {
-                let left = open.own.iter().enumerate().filter_map(|(at, own)| Some((own.gone()?, at)));
+                let left = open
+                    .own
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(at, own)| Some((own.gone()?, at)));
                 let at = left.min().map_or(0, |(_, at)| at);
                 open.own.remove(at)
             });
@@ -67,8 +71,7 @@ impl Streams {
             (stream, surplus)
         };
         surplus.into_iter().for_each(|stream| stream.close());
-        let reader = stream.attach(None).ok()?;
-        Some((stream, reader))
+        Some(Reader::first(&stream))
     }
 
     /// Opens the stream of a call.
@@ -84,7 +87,7 @@ impl Streams {
     }
 
     /// A new reader for a stream, from after one of its events.
-    pub(super) fn resume(&self, number: u64, after: u64) -> Result<(Arc<Stream>, u32), Gap> {
+    pub(super) fn resume(&self, number: u64, after: u64) -> Result<Reader, Gap> {
         let stream = {
             let state = lock(&self.0);
             let open = state.open.as_ref().ok_or(Gap)?;
@@ -94,8 +97,7 @@ impl Streams {
         if !stream.keeps() {
             return Err(Gap);
         }
-        let reader = stream.attach(Some(after))?;
-        Ok((stream, reader))
+        Reader::after(&stream, after)
     }
 
     /// Sends a message on one of the session's own streams: the newest that is read and takes it, else the newest that may
@@ -110,7 +112,7 @@ impl Streams {
             }
             match stream.push(text.clone(), merge) {
                 Push::Taken => return Some(stream),
-                Push::Full if stream.keeps() => {}
+                Push::Slow => {}
                 Push::Full | Push::Closed => {
                     stream.close();
                     open.own.remove(at);
@@ -128,7 +130,10 @@ impl Streams {
     /// Whether one of the session's own streams is read now.
     pub(super) fn is_live(&self) -> bool {
         let state = lock(&self.0);
-        state.open.as_ref().is_some_and(|open| open.own.iter().any(|own| own.is_live()))
+        state
+            .open
+            .as_ref()
+            .is_some_and(|open| open.own.iter().any(|own| own.is_live()))
     }
 
     /// The reader of a stream of the session's own has gone.
@@ -215,7 +220,9 @@ impl Open {
                 Some((until, _)) if surplus || *until <= now => {}
                 _ => return,
             }
-            let Some((_, number)) = self.ended.pop_front() else { return };
+            let Some((_, number)) = self.ended.pop_front() else {
+                return;
+            };
             let read = self.calls.get(&number).is_some_and(|stream| stream.gone().is_none());
             if read && !surplus {
                 self.ended.push_back((now + keep, number));

@@ -27,9 +27,9 @@ use super::answer::Answer;
 use super::caller::Caller;
 use super::job::{Begun, Job, begin};
 use super::open::enter;
-use super::outbox::Outbox;
 use super::respond::Refusal;
-use super::running::Cause;
+use super::running::{Cause, Ways};
+use super::stream::{Event, Reader};
 use super::{Front, Inner, post};
 use crate::client::duplex::framing::{FrameError, Incoming, Outgoing};
 use calls::Calls;
@@ -78,7 +78,7 @@ struct Conversation {
     /// Its session, once it has opened one.
     caller: Option<Caller>,
     /// The session's own stream.
-    stream: Option<Arc<Outbox>>,
+    stream: Option<Reader>,
     calls: Calls,
     say: mpsc::Sender<Answer>,
 }
@@ -140,13 +140,13 @@ impl Conversation {
             return self.say(answer).await;
         }
         let begun = match &self.caller {
-            Some(caller) => begin(&self.front, caller, request, true),
+            Some(caller) => begin(&self.front, caller, request, Ways::Poller),
             None if request.method == Method::Ping => {
                 let nobody = Caller {
                     session: None,
                     version: ProtocolVersion::default(),
                 };
-                begin(&self.front, &nobody, request, true)
+                begin(&self.front, &nobody, request, Ways::Poller)
             }
             None => Err((bad("`initialize` comes first"), request.id)),
         };
@@ -165,7 +165,8 @@ impl Conversation {
         };
         match opened {
             Ok((entry, answer)) => {
-                self.stream = entry.open_stream();
+                // Nothing is kept: when the connection ends, so does the session.
+                self.stream = entry.streams.open_own(Duration::ZERO, &self.front.logs);
                 self.caller = Some(Caller {
                     version: entry.session.version,
                     session: Some(entry),
@@ -231,10 +232,14 @@ impl Drop for Conversation {
     }
 }
 
-async fn next_line(stream: Option<&Arc<Outbox>>) -> Option<Bytes> {
-    match stream {
-        Some(stream) => poll_fn(|cx| stream.poll_next(cx)).await,
-        None => std::future::pending().await,
+async fn next_line(stream: Option<&Reader>) -> Option<Bytes> {
+    let Some(stream) = stream else {
+        return std::future::pending().await;
+    };
+    match poll_fn(|cx| stream.poll_next(cx)).await {
+        Some((_, Event::Message(line))) => Some(line),
+        // What ends a call's stream is never on the session's own.
+        Some((_, Event::Answer(_) | Event::Cancelled)) | None => None,
     }
 }
 

@@ -31,7 +31,7 @@ use super::guard::Accept;
 use super::job::Job;
 use super::post::{answered, finish, unreadable};
 use super::respond::{PROTOCOL_VERSION, Refusal, SESSION_ID, empty, events, json, method_not_allowed};
-use super::running::Running;
+use super::running::{Running, Ways};
 
 pub(super) use discover::About;
 pub(super) use dress::{Subject, finished};
@@ -182,7 +182,8 @@ pub(super) async fn begin(front: &Arc<Inner>, headers: Option<&HeaderMap>, reque
         Retry::Resumed(running) => return Begun::Later(running),
         Retry::Refused(id, error) => return Begun::Now(dress::refused(&id, &error)),
     };
-    match Running::start(front, None, request, interim, context) {
+    let ways = if interim { Ways::Poller } else { Ways::Closed };
+    match Running::start(front, None, request, ways, context) {
         Ok(running) => Begun::Later(running),
         // Calls outside sessions are not bounded and may share an id, so it can only be the end.
         Err((_, id)) => Begun::Now(shutting_down(&id)),

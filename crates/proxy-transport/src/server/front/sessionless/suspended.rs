@@ -139,7 +139,7 @@ impl Suspended {
                 return;
             }
             tokio::select! {
-                outcome = poll_fn(|cx| self.call.poll_reply(cx)), if running => {
+                outcome = poll_fn(|cx| self.call.poll_reply(cx, false)), if running => {
                     running = false;
                     lock(&self.state).outcome = Some(outcome);
                     self.call.outbox().wake();

@@ -27,10 +27,11 @@ async fn an_answer_is_json_until_something_comes_in_between() {
     assert!(talkative.is_stream());
     assert_eq!(talkative.header("x-accel-buffering"), "no");
     assert_eq!(talkative.header("cache-control"), "no-cache, no-transform");
-    let first = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\
+    let first = "id: 1-0\nretry: 1000\ndata: \n\n\
+                 id: 1-1\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\
                  \"params\":{\"progress\":0, \"progressToken\":1}}\n\n";
     assert!(talkative.text.starts_with(first), "{}", talkative.text);
-    assert_eq!(talkative.text.matches("data: ").count(), 4);
+    assert_eq!(talkative.text.matches("data: ").count(), 5);
     assert_eq!(
         talkative.json(),
         json!({ "jsonrpc": "2.0", "id": 2, "result": { "said": 3 } })
@@ -74,7 +75,11 @@ async fn large_results_keep_every_byte_and_stay_one_event() {
     assert_eq!(plain.json()["result"]["text"].as_str().unwrap().len(), 100_000);
     let headers = [("mcp-session-id", session.as_str()), ("accept", "text/event-stream")];
     let event = world.post(&headers, call("1", "big")).await;
-    assert_eq!(event.text.matches('\n').count(), 3, "event, data, end");
+    assert_eq!(
+        event.text.matches('\n').count(),
+        4 + 4,
+        "id, retry, data, end; id, event, data, end"
+    );
     assert_eq!(event.json(), plain.json());
 }
 
@@ -88,12 +93,16 @@ async fn silence_is_broken_by_comments() {
         .await;
     assert_eq!(began.elapsed().as_secs(), 15);
     let mut body = response.into_body();
+    assert_eq!(prime(&mut body).await, 0);
     for count in 1..3 {
         assert_eq!(next(&mut body).await.as_deref(), Some(": keep-alive\n\n"));
         assert_eq!(began.elapsed().as_secs(), 15 + 15 * count);
     }
     world.gate.add_permits(1);
-    assert_eq!(next(&mut body).await.as_deref(), Some("event: message\ndata: "));
+    assert_eq!(
+        next(&mut body).await.as_deref(),
+        Some("id: 1-1\nevent: message\ndata: ")
+    );
     let answer = next(&mut body).await.unwrap();
     assert_eq!(answer, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"opened\":true}}");
     assert_eq!(next(&mut body).await.as_deref(), Some("\n\n"));
@@ -120,7 +129,10 @@ async fn a_cancellation_ends_exactly_one_call() {
         cancel
     );
     assert!(doomed.is_stream());
-    assert_eq!(doomed.text, ": cancelled\n\n", "no answer to what was cancelled");
+    assert_eq!(
+        doomed.text, "id: 1-0\nretry: 1000\ndata: \n\n: cancelled\n\n",
+        "no answer to what was cancelled"
+    );
     assert_eq!(kept.json()["result"]["opened"], true);
     assert_eq!(foreign.json()["result"]["opened"], true);
 
@@ -218,8 +230,14 @@ async fn a_client_that_disconnects_has_not_cancelled() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_loses_the_newest_messages_and_nothing_else() {
+async fn a_burst_before_the_response_is_no_slow_reader() {
     let world = world();
+    let session = world.open().await;
+    let answer = world.call(&session, "1", "flood").await;
+    assert_eq!(answer.text.matches("notifications/progress").count(), 5000);
+    assert_eq!(answer.json()["result"], json!({}));
+    // Where nothing is kept to be resumed, the newest go.
+    let world = with(|options| options.session.resume = Duration::ZERO);
     let session = world.open().await;
     let answer = world.call(&session, "1", "flood").await;
     assert_eq!(
@@ -227,6 +245,7 @@ async fn a_slow_reader_loses_the_newest_messages_and_nothing_else() {
         outbox::MAX_MESSAGES
     );
     assert_eq!(answer.json()["result"], json!({}));
+    assert!(!answer.text.contains("id: "), "nothing could be resumed by it");
     assert_eq!(world.log.refused_messages.load(Ordering::SeqCst), 4000);
     assert_eq!(world.front.dropped_messages(), 4000);
 }

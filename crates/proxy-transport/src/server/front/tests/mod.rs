@@ -7,6 +7,7 @@ mod guard;
 mod intake;
 mod listening;
 mod protocol;
+mod resume;
 mod rounds;
 mod sessionless;
 mod sessions;

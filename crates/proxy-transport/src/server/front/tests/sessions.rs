@@ -95,13 +95,13 @@ async fn a_broadcast_reaches_one_stream_of_each_session() {
     world.front.broadcast(&tools_changed());
     world.front.broadcast(&tools_changed());
     let text = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
-    assert_eq!(now(&mut newer).as_deref(), Some(text));
+    assert_eq!(now(&mut newer), Some(format!("id: 2-1\n{text}")));
     assert_eq!(now(&mut newer), None, "what waits is not said twice");
     assert_eq!(now(&mut older), None);
-    assert_eq!(now(&mut single).as_deref(), Some(text));
+    assert_eq!(now(&mut single), Some(format!("id: 1-1\n{text}")));
     drop(newer);
     world.front.broadcast(&tools_changed());
-    assert_eq!(now(&mut older).as_deref(), Some(text));
+    assert_eq!(now(&mut older), Some(format!("id: 1-1\n{text}")));
     assert_eq!(world.call(&none, "1", "echo").await.status, 200);
 }
 

@@ -195,6 +195,29 @@ async fn answer(call: Call, log: &Log, gate: &Semaphore) -> Result<Reply, Error>
             let asked = call.client.ask(mcp_proxy_core::Method::RootsList, Params::absent());
             asked.expect("there is a client").await
         }
+        "flood_at_the_gate" => {
+            call.client.notify(progress(0));
+            gate.acquire().await.unwrap().forget();
+            for step in 1..=5000 {
+                if !call.client.notify(progress(step)) {
+                    log.refused_messages.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            result(json!({}))
+        }
+        "steps" => {
+            for step in 0..20 {
+                call.client.notify(progress(step));
+                gate.acquire().await.unwrap().forget();
+            }
+            result(json!({ "steps": 20 }))
+        }
+        "ask_after_the_gate" => {
+            call.client.notify(progress(0));
+            gate.acquire().await.unwrap().forget();
+            let asked = call.client.ask(mcp_proxy_core::Method::RootsList, Params::absent());
+            asked.expect("there is a client").await
+        }
         "ask_in_vain" => {
             let asked = call.client.ask(mcp_proxy_core::Method::RootsList, Params::absent());
             tokio::select! {
@@ -416,7 +439,9 @@ impl World {
             )
             .await;
         assert_eq!(response.status(), StatusCode::OK);
-        response.into_body()
+        let mut body = response.into_body();
+        assert_eq!(prime(&mut body).await, 0);
+        body
     }
 }
 
@@ -434,6 +459,14 @@ pub(super) async fn read(response: Response<FrontBody>) -> Answer {
 pub(super) async fn next(body: &mut FrontBody) -> Option<String> {
     let frame = body.frame().await?.unwrap();
     Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+}
+
+/// Reads the event without data that a stream begins with; its number.
+pub(super) async fn prime(body: &mut FrontBody) -> u64 {
+    let text = next(body).await.unwrap();
+    let (id, rest) = text.strip_prefix("id: ").unwrap().split_once('\n').unwrap();
+    assert_eq!(rest, "retry: 1000\ndata: \n\n");
+    id.split_once('-').unwrap().1.parse().unwrap()
 }
 
 /// The next message of a stream; `None` at its end.
