@@ -21,8 +21,8 @@ mod suspended;
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
-use mcp_proxy_core::json::{Message, Params, Request, RequestId, ScanError, Slot};
-use mcp_proxy_core::{Context, Method, ProtocolVersion, RpcError, codes};
+use mcp_proxy_core::json::{Message, Params, RawJson, Request, RequestId, ScanError, Slot};
+use mcp_proxy_core::{Context, Declared, Method, ProtocolVersion, RpcError, TASKS_EXTENSION, codes};
 
 use super::Inner;
 use super::answer::Answer;
@@ -159,7 +159,7 @@ pub(super) enum Begun {
 /// whether the client takes messages before the answer.
 pub(super) async fn begin(front: &Arc<Inner>, headers: Option<&HeaderMap>, request: Request, interim: bool) -> Begun {
     let checked = Envelope::check(headers, &request, &*front.app)
-        .and_then(|envelope| offered(&request.method).map(|()| envelope));
+        .and_then(|envelope| offered(&request.method, &envelope.declared).map(|()| envelope));
     let envelope = match checked {
         Ok(envelope) => envelope,
         Err(refused) => {
@@ -195,8 +195,8 @@ fn shutting_down(id: &RequestId) -> Answer {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message).answer_with_status(id)
 }
 
-/// Refuses what this revision has removed, and what never was for clients to send.
-fn offered(method: &Method) -> Result<(), Refused> {
+/// Refuses what this revision has removed, what never was for clients to send, and tasks of a client that takes none.
+fn offered(method: &Method, declared: &Declared) -> Result<(), Refused> {
     let gone = match method {
         Method::Initialize => {
             let supported = serde_json::json!({ "supported": discover::supported() });
@@ -210,6 +210,11 @@ fn offered(method: &Method) -> Result<(), Refused> {
         | Method::ResourcesUnsubscribe
         | Method::TasksResult
         | Method::TasksList => "this revision has removed the method",
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel if !declared.takes_tasks() => {
+            let missing = serde_json::json!({ "extensions": { TASKS_EXTENSION: {} } });
+            let error = rounds::missing(&RawJson::encode(&missing));
+            return Err(Refused::new(StatusCode::BAD_REQUEST, error));
+        }
         Method::CreateMessage | Method::Elicit | Method::RootsList => "only servers ask this",
         other if other.as_str().starts_with("notifications/") => "a notification has no id",
         _ => return Ok(()),

@@ -46,10 +46,14 @@ pub(in super::super) fn suspend(
 
 /// The answer to a request that did not declare what its call needs.
 pub(in super::super) fn lacking(id: &RequestId, missing: &RawJson) -> Answer {
-    let data = std::collections::BTreeMap::from([("requiredCapabilities", missing)]);
+    refused(id, &self::missing(missing))
+}
+
+/// The error that names the missing capabilities.
+pub(super) fn missing(capabilities: &RawJson) -> RpcError {
+    let data = std::collections::BTreeMap::from([("requiredCapabilities", capabilities)]);
     let message = "the call needs capabilities that the client did not declare";
-    let error = RpcError::with_data(codes::MISSING_CLIENT_CAPABILITY, message, &data);
-    refused(id, &error)
+    RpcError::with_data(codes::MISSING_CLIENT_CAPABILITY, message, &data)
 }
 
 /// A refusal of the session era that sends the user to URLs first, as a round: the retry runs the call again.

@@ -259,6 +259,23 @@ async fn methods_that_are_not_of_the_era_are_not_found() {
 }
 
 #[tokio::test]
+async fn tasks_are_for_clients_that_declare_them() {
+    let world = world();
+    let extension = json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } });
+    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+        let mut params = json!({ "taskId": "t" });
+        let refused = world
+            .post(&heads(method, "t"), body(&json!(1), method, params.clone()))
+            .await;
+        refused.refused(400, -32021);
+        assert_eq!(refused.json()["error"]["data"]["requiredCapabilities"], extension);
+        params["_meta"] = json!({ "io.modelcontextprotocol/clientCapabilities": extension });
+        let answer = world.post(&heads(method, "t"), body(&json!(1), method, params)).await;
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn an_initialize_without_the_marks_of_the_era_opens_a_session_as_ever() {
     let world = world();
     let answer = world.initialize("2026-07-28").await;
