@@ -70,29 +70,41 @@ async fn whatever_is_no_answer_of_the_new_era_leads_to_a_handshake() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_late_answer_to_the_question_changes_nothing() {
+/// Opens a connection to a backend that is slow to start: it finds both before it, answers the question by `says`, and
+/// the handshake by `then`.
+async fn slow(says: &str, then: Option<&str>) -> ProtocolVersion {
     let (peer, _events, mut backend) = connected(4096);
     let script = async {
-        let id = id_of(&backend.read().await, &Method::Discover);
-        let opening = backend.read().await;
+        let question = id_of(&backend.read().await, &Method::Discover);
+        let opening = id_of(&backend.read().await, &Method::Initialize);
         backend
-            .write(&format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"supportedVersions":["2026-07-28"],"capabilities":{{}}}}}}"#
-            ))
+            .write(&format!(r#"{{"jsonrpc":"2.0","id":{question},{says}}}"#))
             .await;
-        let id = id_of(&opening, &Method::Initialize);
-        backend
-            .write(&format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"2025-11-25","capabilities":{{}}}}}}"#
-            ))
-            .await;
-        assert!(backend.read().await.contains("notifications/initialized"));
-        backend.settle().await;
+        if let Some(then) = then {
+            backend
+                .write(&format!(r#"{{"jsonrpc":"2.0","id":{opening},{then}}}"#))
+                .await;
+        }
     };
     let (hello, ()) = tokio::join!(peer.open(), script);
-    assert!(!hello.unwrap().version.is_sessionless());
-    assert_eq!(peer.dropped().foreign, 1);
+    assert_eq!(peer.dropped(), Dropped::default());
+    hello.unwrap().version
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_is_slow_to_start_has_the_last_word() {
+    let knows = r#""result":{"supportedVersions":["2026-07-28"],"capabilities":{}}"#;
+    let unknown = r#""error":{"code":-32601,"message":"no"}"#;
+    let welcome = r#""result":{"protocolVersion":"2025-11-25","capabilities":{}}"#;
+    let refused = r#""error":{"code":-32022,"message":"this connection serves 2026-07-28"}"#;
+    for (says, then, expected) in [
+        (knows, Some(refused), ProtocolVersion::V2026_07_28),
+        (knows, None, ProtocolVersion::V2026_07_28),
+        (knows, Some(welcome), ProtocolVersion::V2025_11_25),
+        (unknown, Some(welcome), ProtocolVersion::V2025_11_25),
+    ] {
+        assert_eq!(slow(says, then).await, expected, "{says} {then:?}");
+    }
 }
 
 #[tokio::test]
