@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use mcp_proxy_core::catalogue::{Catalogue, CatalogueBuilder, Kind, Source};
-use mcp_proxy_core::json::{Notification, Params, RawJson};
+use mcp_proxy_core::catalogue::{Catalogue, Source};
+use mcp_proxy_core::json::{Notification, Params};
 use mcp_proxy_core::{Downstream, SharedService};
 use mcp_proxy_core::{Method, SessionKey};
 use mcp_proxy_transport::client::Connector;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::downstream::{BackendDownstream, FrontSlot};
+use super::merge::{Basis, differences, merge};
 use crate::interest::{About, Interest, Watch};
 use crate::plan::{BackendPlan, LinkPlan};
 use crate::stack::backend::Own;
@@ -214,8 +215,14 @@ impl Hub {
     /// Keeps the catalogue current; `tell` is called with each `list_changed` that clients should hear. Never ends.
     pub(crate) async fn follow(&self, tell: impl Fn(Notification)) {
         let mut warned = Vec::new();
+        let mut last = None;
         loop {
             self.changed.notified().await;
+            let basis = Some(Basis::of(&self.backends));
+            if basis == last {
+                continue;
+            }
+            last = basis;
             let (old, new) = self.refresh();
             for warning in new.warnings() {
                 // Said once, not with every change of some other backend.
@@ -267,36 +274,4 @@ fn start(
         backoff,
     };
     Backend::start(options, connector, changed.clone(), downstream)
-}
-
-fn merge(backends: &[Backend], sources: &[Source], instructions: Option<Box<str>>) -> Catalogue {
-    let mut builder = CatalogueBuilder::new(instructions);
-    for (backend, source) in backends.iter().zip(sources) {
-        let status = backend.status();
-        builder.add(source.clone(), status.listing);
-        if status.phase != Phase::Ready {
-            builder.away();
-        }
-    }
-    builder.build()
-}
-
-/// Which `list_changed` notifications the difference calls for.
-fn differences(old: &Catalogue, new: &Catalogue) -> Vec<Method> {
-    let definitions = |catalogue: &'_ Catalogue, kind| -> Vec<RawJson> {
-        let items = catalogue.items(kind).iter();
-        items.map(|item| item.definition.clone()).collect()
-    };
-    let differs = |kind| definitions(old, kind) != definitions(new, kind);
-    let mut methods = Vec::new();
-    if differs(Kind::Tool) {
-        methods.push(Method::ToolsChanged);
-    }
-    if differs(Kind::Resource) || differs(Kind::Template) {
-        methods.push(Method::ResourcesChanged);
-    }
-    if differs(Kind::Prompt) {
-        methods.push(Method::PromptsChanged);
-    }
-    methods
 }

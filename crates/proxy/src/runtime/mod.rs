@@ -3,6 +3,7 @@
 mod app;
 mod downstream;
 mod hub;
+mod merge;
 mod proxy;
 mod router;
 mod start_error;

@@ -61,7 +61,9 @@ async fn serve(shared: &Shared) {
         let delay = shared.options.backoff.delay(failures, random());
         failures = failures.saturating_add(1);
         report(shared, &error, failures, delay);
+        let mut served = false;
         shared.set(|status| {
+            served = status.phase == Phase::Ready;
             // No wait, no waiting state: calls that arrive now wait for the attempt instead of failing.
             status.phase = if delay.is_zero() {
                 Phase::Connecting
@@ -71,6 +73,9 @@ async fn serve(shared: &Shared) {
             status.failures = failures;
             status.error = Some(error);
         });
+        if served {
+            shared.changed.notify_one();
+        }
         sleep(delay).await;
     }
 }
@@ -232,11 +237,12 @@ impl Shared {
     fn publish(&self, phase: Phase, listing: Listing) {
         let mut changed = false;
         self.set(|status| {
+            changed = status.phase != phase;
             status.phase = phase;
             status.failures = 0;
             status.error = None;
-            changed = status.listing.as_deref() != Some(&listing);
-            if changed {
+            if status.listing.as_deref() != Some(&listing) {
+                changed = true;
                 status.listing = Some(Arc::new(listing));
             }
         });

@@ -97,7 +97,7 @@ pub(super) struct Shared {
     wake: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Told whenever the listing is another one.
+    /// Told whenever the listing is another one, or the backend goes away or comes back.
     changed: Arc<Notify>,
     /// Takes what the backend says outside calls.
     downstream: Arc<dyn Downstream>,
@@ -109,8 +109,8 @@ pub(super) struct Shared {
 pub(super) struct OpenPeer(pub(super) Arc<dyn Peer>);
 
 impl Backend {
-    /// Starts the backend's task on the current tokio runtime. `changed` is notified when the listing changes;
-    /// `downstream` takes what the backend says outside calls.
+    /// Starts the backend's task on the current tokio runtime. `changed` is notified when the listing changes and
+    /// when the backend goes away or comes back; `downstream` takes what the backend says outside calls.
     pub fn start(
         options: BackendOptions,
         connector: Arc<dyn Connector>,
