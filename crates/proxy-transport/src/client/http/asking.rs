@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use super::session::Upstream;
 /// The open questions of one stream, and the answers on their way. Dropping it withdraws the questions; answers that
 /// are on their way still arrive.
 pub(super) struct Asking {
-    core: Arc<Core>,
+    core: Weak<Core>,
     open: Vec<Question>,
     posts: Vec<Post>,
 }
@@ -36,7 +36,7 @@ impl Asking {
     /// Nothing asked yet; this allocates nothing.
     pub(super) fn new(core: &Arc<Core>) -> Self {
         Self {
-            core: core.clone(),
+            core: Arc::downgrade(core),
             open: Vec::new(),
             posts: Vec::new(),
         }
@@ -83,9 +83,9 @@ impl Asking {
                 continue;
             };
             let question = self.open.swap_remove(at);
-            if let Some(upstream) = upstream() {
+            if let (Some(core), Some(upstream)) = (self.core.upgrade(), upstream()) {
                 let body = questions::response(&question.id, &reply);
-                self.posts.push(Box::pin(post(self.core.clone(), upstream, body)));
+                self.posts.push(Box::pin(post(core, upstream, body)));
             }
         }
         self.posts.retain_mut(|post| post.as_mut().poll(cx).is_pending());
@@ -95,8 +95,8 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let mut posts = std::mem::take(&mut self.posts);
-        if !posts.is_empty() {
-            self.core.errand(poll_fn(move |cx| {
+        if let Some(core) = self.core.upgrade().filter(|_| !posts.is_empty()) {
+            core.errand(poll_fn(move |cx| {
                 posts.retain_mut(|post| post.as_mut().poll(cx).is_pending());
                 if posts.is_empty() {
                     Poll::Ready(())

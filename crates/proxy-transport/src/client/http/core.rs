@@ -3,14 +3,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use http_body_util::Full;
-use mcp_proxy_core::{Error, ErrorKind};
+use mcp_proxy_core::{Downstream, Error, ErrorKind};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,9 @@ use url::Position;
 
 use super::super::options::{HttpOptions, SessionMode, TlsOptions};
 use super::dial::Target;
+use super::events::Events;
 use super::pool::Pool;
+use super::pooled::Pooled;
 use super::session::{Sessions, Upstream};
 use super::tls;
 
@@ -26,6 +29,11 @@ use super::tls;
 pub(super) struct Core {
     pub(super) pool: Pool,
     pub(super) sessions: Sessions,
+    pub(super) pooled: Pooled,
+    /// Who may hold one more event stream open.
+    pub(super) streams: Arc<Semaphore>,
+    stream_manners: StreamManners,
+    outlet: ArcSwapOption<Outlet>,
     pub(super) mode: SessionMode,
     pub(super) idle_timeout: Duration,
     pub(super) max_bytes: usize,
@@ -39,6 +47,23 @@ pub(super) struct Core {
     headers: Headers,
     next_id: AtomicU64,
     errands: Arc<Semaphore>,
+}
+
+/// Where messages go that are about no call.
+pub(super) struct Outlet {
+    /// The proxy itself.
+    pub(super) events: Arc<Events>,
+    /// Its clients.
+    pub(super) downstream: Arc<dyn Downstream>,
+}
+
+/// How the backend treats a GET for a session's own stream, as far as it has shown.
+#[derive(Default)]
+struct StreamManners {
+    /// It offers none.
+    none: AtomicBool,
+    /// It does not answer before it has something to say.
+    late: AtomicBool,
 }
 
 /// The headers of requests, made once. Values that differ from session to session have their place already, so filling
@@ -63,6 +88,10 @@ impl Core {
         Ok(Arc::new(Self {
             pool: Pool::new(target),
             sessions: Sessions::default(),
+            pooled: Pooled::default(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            stream_manners: StreamManners::default(),
+            outlet: ArcSwapOption::empty(),
             mode: options.session,
             idle_timeout: options.idle_timeout,
             max_bytes: options.max_message_bytes,
@@ -137,6 +166,38 @@ impl Core {
             let _ = tokio::time::timeout(ERRAND_TIMEOUT, work).await;
         };
         self.tasks.spawn_on(work, &runtime);
+    }
+
+    /// Where messages go that are about no call; `None` before the first handshake.
+    pub(super) fn outlet(&self) -> Option<Arc<Outlet>> {
+        self.outlet.load_full()
+    }
+
+    /// Begins anew with a backend that may have been replaced by another.
+    pub(super) fn set_outlet(&self, outlet: Outlet) {
+        self.outlet.store(Some(Arc::new(outlet)));
+        self.stream_manners.none.store(false, Ordering::Relaxed);
+        self.stream_manners.late.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether sessions may have a stream of their own.
+    pub(super) fn offers_streams(&self) -> bool {
+        !self.stream_manners.none.load(Ordering::Relaxed)
+    }
+
+    /// Notes that they have none.
+    pub(super) fn no_streams(&self) {
+        self.stream_manners.none.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer to the GET for one is worth waiting for.
+    pub(super) fn waits_for_streams(&self) -> bool {
+        !self.stream_manners.late.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is not.
+    pub(super) fn streams_answer_late(&self) {
+        self.stream_manners.late.store(true, Ordering::Relaxed);
     }
 
     /// Numbers a handshake.
@@ -250,6 +311,10 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
 const JSON_OR_EVENTS: &str = "application/json, text/event-stream";
+
+/// Event streams of clients' sessions that are open at once, each of them a connection; half of those that there may
+/// be. A session beyond that does without.
+const MAX_STREAMS: usize = 2048;
 
 /// Background errands that run at once for one backend.
 const MAX_ERRANDS: usize = 256;

@@ -15,7 +15,6 @@ use mcp_proxy_core::{ClientHandle, Error, ErrorKind, Method, Reply};
 
 use super::core::{Core, SESSION_ID};
 use super::encode;
-use super::events::Events;
 use super::interim::Relay;
 use super::patience::Patience;
 use super::pool::SendFault;
@@ -30,7 +29,6 @@ pub(super) struct Outgoing<'a> {
     /// The session it belongs to; `None` for `initialize` only.
     pub(super) upstream: Option<&'a Arc<Upstream>>,
     pub(super) client: &'a ClientHandle,
-    pub(super) events: &'a Events,
 }
 
 /// What came back.
@@ -75,7 +73,10 @@ pub(super) async fn exchange(core: &Arc<Core>, call: Outgoing<'_>) -> Result<Ans
     };
     let mut request = core.post(call.upstream.map(AsRef::as_ref), body);
     let mut link = core.pool.checkout().await?;
-    let mut patience = pin!(Patience::new(core.idle_timeout));
+    let present = call
+        .upstream
+        .and_then(|upstream| upstream.voice.enter(id, call.client, token.as_ref()));
+    let mut patience = pin!(Patience::beside(core.idle_timeout, present));
     let mut on_drop = CancelOnDrop {
         core,
         upstream: call.upstream,

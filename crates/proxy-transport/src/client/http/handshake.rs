@@ -11,7 +11,6 @@ use mcp_proxy_core::{ClientHandle, Error, ErrorKind, Method, ProtocolVersion, Re
 use super::super::Hello;
 use super::core::Core;
 use super::encode;
-use super::events::Events;
 use super::exchange::{Fault, Outgoing, exchange, tell};
 use super::session::Upstream;
 
@@ -46,7 +45,6 @@ async fn greet(core: &Arc<Core>, declared: &RawJson) -> Result<(Arc<Upstream>, H
         params: &params,
         upstream: None,
         client: &ClientHandle::none(),
-        events: &Events::none(),
     };
     let answer = exchange(core, call).await.map_err(failure)?;
     let result = match answer.reply {
@@ -63,7 +61,8 @@ async fn greet(core: &Arc<Core>, declared: &RawJson) -> Result<(Arc<Upstream>, H
     };
     let hello = hello(&result)?;
     let id = answer.session.as_ref().map(session_id).transpose()?;
-    let upstream = Arc::new(Upstream::new(core, id, hello.version));
+    let logs = hello.capabilities.get("logging").is_some();
+    let upstream = Arc::new(Upstream::new(core, id, hello.version, logs));
     let body = encode::notification(&Method::Initialized, &Params::absent());
     tell(core, &upstream, body).await.map_err(failure)?;
     Ok((upstream, hello))

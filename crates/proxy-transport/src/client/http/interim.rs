@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::super::questions;
 use super::asking::{Asking, answer};
 use super::core::Core;
-use super::events::Events;
 use super::exchange::Outgoing;
 use super::session::Upstream;
 
@@ -22,7 +21,6 @@ pub(super) struct Relay<'a> {
     core: &'a Arc<Core>,
     upstream: Option<&'a Arc<Upstream>>,
     client: &'a ClientHandle,
-    events: &'a Events,
     /// Our id, which is also the progress token the backend knows.
     id: u64,
     /// The client's own token.
@@ -38,12 +36,16 @@ impl<'a> Relay<'a> {
             core,
             upstream: call.upstream,
             client: call.client,
-            events: call.events,
             id,
             token,
             asking: Asking::new(core),
             allowance: Allowance::new(),
         }
+    }
+
+    /// The session that the call belongs to.
+    pub(super) fn upstream(&self) -> Option<&'a Arc<Upstream>> {
+        self.upstream
     }
 
     /// Whether the client is thinking about a question.
@@ -58,8 +60,8 @@ impl<'a> Relay<'a> {
 
     /// Hands a notification to whom it concerns, or drops and counts it.
     pub(super) fn notification(&mut self, notification: Notification) {
-        if self.events.take(&notification.method) {
-            return;
+        if notification.method == Method::ResourceUpdated || !changed_lists(&notification.method).is_empty() {
+            return self.announcement(notification);
         }
         let notification = match notification.method {
             Method::Cancelled if self.asking.withdraw(&notification) => return,
@@ -74,6 +76,18 @@ impl<'a> Relay<'a> {
                 let _ = self.client.notify(notification);
             }
             _ => self.core.drop_message(),
+        }
+    }
+
+    /// What is about no call, whichever stream it came on.
+    fn announcement(&mut self, notification: Notification) {
+        let taken = self.core.outlet().is_some_and(|outlet| {
+            outlet.events.take(&notification.method)
+                // Those who subscribed hear of it, not the client of this call.
+                || self.allowance.take() && outlet.downstream.tell(None, notification)
+        });
+        if !taken {
+            self.core.drop_message();
         }
     }
 
@@ -147,6 +161,7 @@ impl Allowance {
         }
     }
 
+    /// Whether one more may pass.
     pub(super) fn take(&mut self) -> bool {
         if self.left == 0 {
             let passed = self.refilled.elapsed().as_millis() as u64;

@@ -9,6 +9,7 @@
 //!          exchange   id and progress token, POST; cancelled when dropped
 //!             │          encode     a message as text
 //!             │          reading    the answer, from JSON or event stream
+//!             │          resume     goes on with a stream that broke off
 //!             │          interim    progress, log and questions to the client
 //!             │          asking     questions until they are answered
 //!             │          status     what an HTTP status means
@@ -17,7 +18,14 @@
 //!           pool      connections, driven by the calling task
 //!             └─ dial    name, TCP, TLS
 //!
-//!   stream ─► events   what the backend says unasked: lists changed, gone
+//!   listen     a task for each session that has an event stream of its own
+//!      └─ stream ─► unasked   what comes there, and whom it concerns
+//!                     ├─ voice    the calls that run in the session
+//!                     └─ events   lists changed, backend gone: for the proxy itself
+//!
+//!   pooled     sessions for callers that have none
+//!   watching   which resources the backend was asked to report on
+//!   levels     which log level it was told
 //! ```
 
 mod asking;
@@ -30,17 +38,24 @@ mod exchange;
 pub mod fuzzing;
 mod handshake;
 mod interim;
+mod levels;
+mod listen;
 mod patience;
 mod peer;
 mod pool;
+mod pooled;
 pub(in crate::client) mod reach;
 mod reading;
+mod resume;
 mod session;
 mod sessionless;
 mod sse;
 mod status;
 mod stream;
 mod tls;
+mod unasked;
+mod voice;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +64,7 @@ use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::RawJson;
 use mcp_proxy_core::{Declared, Downstream, Error, ErrorKind};
 
-use self::core::Core;
+use self::core::{Core, Outlet};
 use self::events::Events;
 use self::peer::HttpPeer;
 use self::sessionless::SessionlessPeer;
@@ -115,12 +130,8 @@ impl Connector for HttpConnector {
             let (events, sender, receiver) = Events::new();
             let peer = HttpPeer::new(core.clone(), upstream, events.clone());
             peer.spawn(events::forward(events.clone(), sender));
-            peer.spawn(stream::listen(
-                core.clone(),
-                peer.catalogue(),
-                events,
-                announced(&hello),
-            ));
+            core.set_outlet(Outlet { events, downstream });
+            peer.spawn_listening(announced(&hello));
             peer.spawn(sweep(core));
             Ok(Connected {
                 peer: Arc::new(peer),
@@ -142,12 +153,13 @@ fn is_answered(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Refused | ErrorKind::ServerFault)
 }
 
-/// Closes idle connections of a backend that nobody calls any more.
+/// Closes idle connections, and ends idle sessions, of a backend that nobody calls any more.
 async fn sweep(core: Arc<Core>) {
     let mut ticks = tokio::time::interval(SWEEP);
     loop {
         ticks.tick().await;
         core.pool.sweep();
+        core.pooled.sweep();
     }
 }
 
@@ -170,5 +182,5 @@ fn announced(hello: &Hello) -> Vec<Kind> {
     kinds
 }
 
-/// How often idle connections are looked through.
+/// How often idle connections and sessions are looked through.
 const SWEEP: Duration = Duration::from_secs(15);

@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::pool::Flow;
+use super::voice::Present;
 
 pin_project! {
     /// The wait of one exchange.
@@ -23,17 +24,25 @@ pin_project! {
         timer: Sleep,
         limit: Duration,
         heard: Instant,
+        // Where else something may come for the call.
+        present: Option<Present>,
     }
 }
 
 impl Patience {
     /// Starts waiting; `limit` bounds each silence.
     pub(super) fn new(limit: Duration) -> Self {
+        Self::beside(limit, None)
+    }
+
+    /// The same for a call that the session's own stream may also have something for.
+    pub(super) fn beside(limit: Duration, present: Option<Present>) -> Self {
         let heard = Instant::now();
         Self {
             timer: tokio::time::sleep(limit),
             limit,
             heard,
+            present,
         }
     }
 
@@ -77,6 +86,9 @@ impl Patience {
         loop {
             if this.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
+            }
+            if let Some(heard) = this.present.as_ref().and_then(Present::heard) {
+                *this.heard = heard.max(*this.heard);
             }
             let end = *this.heard + *this.limit;
             if end <= Instant::now() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::Notification;
-use mcp_proxy_core::{Call, CallFuture, Context, Declared, Error, ErrorKind, Reply, SessionKey, codes};
+use mcp_proxy_core::{Call, CallFuture, Context, Declared, Error, ErrorKind, Method, Reply, SessionKey, codes};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,8 +17,11 @@ use super::core::Core;
 use super::encode;
 use super::events::Events;
 use super::exchange::{Answer, Fault, Outgoing, exchange, tell};
+use super::pooled::Lease;
 use super::session::{Cell, Upstream};
 use super::sessionless::{Doubt, is_reason};
+use super::watching::Watching;
+use super::{levels, listen};
 
 /// A backend after a handshake. Dropping it ends its own tasks and its own session; the sessions of clients belong to
 /// the backend and outlive it.
@@ -38,6 +41,7 @@ struct Inner {
     per_client: bool,
     events: Arc<Events>,
     doubt: Doubt,
+    watching: Watching,
 }
 
 impl HttpPeer {
@@ -56,6 +60,7 @@ impl HttpPeer {
                 per_client,
                 events,
                 doubt: Doubt::default(),
+                watching: Watching::new(),
             }),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -67,9 +72,23 @@ impl HttpPeer {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
     }
 
-    /// The catalogue's session.
-    pub(super) fn catalogue(&self) -> Arc<Cell> {
-        self.inner.catalogue.clone()
+    /// Follows the stream of the catalogue's session, and asks again for what is watched when that session is another one.
+    /// `announced` are the lists whose changes the backend has promised to announce.
+    pub(super) fn spawn_listening(&self, announced: Vec<Kind>) {
+        let inner = self.inner.clone();
+        self.spawn(async move {
+            let healed = || inner.watching.renew();
+            listen::catalogue(&inner.core, &inner.catalogue, &inner.events, &announced, healed).await;
+        });
+        let inner = self.inner.clone();
+        self.spawn(async move {
+            loop {
+                inner.watching.renewed().await;
+                if let Err(error) = inner.keep_told().await {
+                    tracing::warn!(%error, "a new session could not be asked for updates of resources");
+                }
+            }
+        });
     }
 }
 
@@ -83,8 +102,9 @@ impl Peer for HttpPeer {
         Box::pin(self.inner.notify(client, notification))
     }
 
-    fn watch(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn watch(&self, uris: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        self.inner.watching.want(uris);
+        Box::pin(self.inner.keep_told())
     }
 
     fn is_open(&self) -> bool {
@@ -117,7 +137,8 @@ impl HttpPeer {
             // A newer peer goes on. Calls that still run here keep the session, and the last of them ends it.
             return drop(own);
         }
-        let of_clients = core.sessions.clear();
+        let mut of_clients = core.sessions.clear();
+        of_clients.extend(core.pooled.clear());
         let mut ending = JoinSet::new();
         for upstream in own.into_iter().chain(of_clients.iter().filter_map(|cell| cell.close())) {
             if ending.len() == ENDING_AT_ONCE {
@@ -141,18 +162,11 @@ impl Drop for HttpPeer {
 
 impl Inner {
     async fn call(&self, call: Call) -> Result<Reply, Error> {
-        let cell = self.cell(&call.context)?;
+        let (cell, _lease) = self.cell(&call.context)?;
         let mut upstream = cell.get(&self.core, None).await.map_err(|error| self.noted(error))?;
         let mut healed = false;
         loop {
-            let outgoing = Outgoing {
-                method: &call.method,
-                params: &call.params,
-                upstream: Some(&upstream),
-                client: &call.client,
-                events: &self.events,
-            };
-            match exchange(&self.core, outgoing).await {
+            match self.attempt(&call, &upstream).await {
                 Ok(answer) if !says_session_gone(&answer, &upstream) => return self.believed(Ok(answer.reply)).await,
                 // Nothing was run, so sending it again is safe whatever it is; but only once.
                 Ok(_) | Err(Fault::SessionGone) if !healed => {
@@ -177,6 +191,44 @@ impl Inner {
         }
     }
 
+    async fn attempt(&self, call: &Call, upstream: &Arc<Upstream>) -> Result<Answer, Fault> {
+        let sets_level = call.method == Method::SetLevel;
+        if let Some(level) = call.context.log_level
+            && !sets_level
+            && !upstream.covers(level)
+        {
+            // Boxed, since it is rare and would double every call's future.
+            Box::pin(levels::adjust(&self.core, upstream, level)).await?;
+        }
+        let outgoing = Outgoing {
+            method: &call.method,
+            params: &call.params,
+            upstream: Some(upstream),
+            client: &call.client,
+        };
+        let answer = exchange(&self.core, outgoing).await?;
+        if sets_level {
+            upstream.level.note(&call.params);
+        }
+        Ok(answer)
+    }
+
+    /// Tells the backend which resources to watch, on whichever session is the catalogue's.
+    async fn keep_told(&self) -> Result<(), Error> {
+        let mut upstream = self.catalogue.get(&self.core, None).await?;
+        let told = match self.watching.tell(&self.core, &upstream).await {
+            Err(Fault::SessionGone) => {
+                upstream = self.heal(&self.catalogue, &upstream).await?;
+                self.watching.tell(&self.core, &upstream).await
+            }
+            told => told,
+        };
+        told.map_err(|fault| match fault {
+            Fault::Failed(error) => error,
+            Fault::SessionGone => forgetful(),
+        })
+    }
+
     /// Tells the backend on the session that is this client's own, if it is open.
     async fn notify(&self, client: SessionKey, notification: Notification) -> Result<(), Error> {
         let Some(upstream) = self.core.sessions.find(client).and_then(|cell| cell.current()) else {
@@ -190,11 +242,16 @@ impl Inner {
         }
     }
 
-    /// The session that a call belongs to: its client's own, or the one that all share.
-    fn cell(&self, context: &Context) -> Result<Arc<Cell>, Error> {
+    /// The session that a call belongs to: its client's own, one that callers without a session take turns with, or the
+    /// one that all share.
+    fn cell(&self, context: &Context) -> Result<(Arc<Cell>, Option<Lease>), Error> {
         match &context.session {
-            Some(session) if self.per_client => self.core.sessions.cell(session),
-            _ => Ok(self.catalogue.clone()),
+            Some(session) if self.per_client => Ok((self.core.sessions.cell(session)?, None)),
+            None if self.per_client && context.version.is_sessionless() => {
+                let (cell, lease) = self.core.pooled.lease(context)?;
+                Ok((cell, Some(lease)))
+            }
+            _ => Ok((self.catalogue.clone(), None)),
         }
     }
 
@@ -208,6 +265,7 @@ impl Inner {
         if Arc::ptr_eq(cell, &self.catalogue) {
             // A backend that forgot its sessions may have been replaced by another version of itself.
             self.events.changed(&Kind::ALL);
+            self.watching.renew();
         }
         Ok(upstream)
     }

@@ -1,8 +1,8 @@
 //! Reading a response: which kind it is, and the answer in it.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -77,14 +77,9 @@ impl Reading<'_> {
             }
             match self.chunk(&mut relay).await? {
                 Some(Ok(chunk)) => parser.feed(chunk),
-                Some(Err(cause)) => return Err(lost(cause)),
-                // Resuming by `Last-Event-ID` would begin here.
-                None => {
-                    return Err(Error::new(
-                        ErrorKind::SentUnknown,
-                        "the backend ended its stream without an answer",
-                    ));
-                }
+                // Boxed, since it is rare and would double every call's future.
+                Some(Err(cause)) => Box::pin(self.resume(&mut relay, &mut parser, lost(cause))).await?,
+                None => Box::pin(self.resume(&mut relay, &mut parser, unfinished())).await?,
             }
         }
     }
@@ -92,21 +87,12 @@ impl Reading<'_> {
     /// The next piece of the stream. Open questions go on meanwhile, and while the client thinks about one, the backend
     /// is not silent.
     async fn chunk(&mut self, relay: &mut Relay<'_>) -> Result<Option<io::Result<Bytes>>, Error> {
-        poll_fn(|cx| {
-            if relay.is_asking() {
-                self.patience.as_mut().hear();
-            }
-            relay.poll_questions(cx);
-            match self.flow.poll_chunk(cx) {
-                Poll::Ready(chunk) => {
-                    self.patience.as_mut().hear();
-                    Poll::Ready(Ok(chunk))
-                }
-                Poll::Pending if relay.is_asking() => Poll::Pending,
-                Poll::Pending => self.patience.as_mut().poll_expired(cx).map(Err),
-            }
-        })
-        .await
+        let flow = &mut self.flow;
+        let chunk = beside(&mut self.patience, relay, poll_fn(|cx| flow.poll_chunk(cx))).await?;
+        if let Some(Ok(_)) = chunk {
+            self.patience.as_mut().hear();
+        }
+        Ok(chunk)
     }
 
     /// Takes one event; gives the answer if it was there.
@@ -196,6 +182,27 @@ impl Reading<'_> {
     }
 }
 
+/// Waits for `work` while open questions go on. The backend's silence counts but for the time that a client thinks.
+pub(super) async fn beside<T>(
+    patience: &mut Pin<&mut Patience>,
+    relay: &mut Relay<'_>,
+    work: impl Future<Output = T>,
+) -> Result<T, Error> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if relay.is_asking() {
+            patience.as_mut().hear();
+        }
+        relay.poll_questions(cx);
+        match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if relay.is_asking() => Poll::Pending,
+            Poll::Pending => patience.as_mut().poll_expired(cx).map(Err),
+        }
+    })
+    .await
+}
+
 /// Reads what is left of a body of which nobody wants to know, so that the connection can be used again; in the
 /// background if it is not there yet, and only so far.
 pub(super) fn release(core: &Arc<Core>, mut flow: Flow) {
@@ -234,6 +241,10 @@ pub(super) fn lost(cause: io::Error) -> Error {
         "the connection to the backend broke off during the call",
     )
     .caused_by(cause)
+}
+
+fn unfinished() -> Error {
+    Error::new(ErrorKind::SentUnknown, "the backend ended its stream without an answer")
 }
 
 pub(super) fn malformed(cause: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -17,12 +17,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use hashbrown::HashMap;
 use http::HeaderValue;
 use mcp_proxy_core::json::RawJson;
-use mcp_proxy_core::{Error, ErrorKind, ProtocolVersion, Session, SessionKey};
+use mcp_proxy_core::{Error, ErrorKind, LogLevel, ProtocolVersion, Session, SessionKey};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
-use super::handshake;
+use super::levels::Level;
 use super::reading::release;
+use super::voice::Voice;
+use super::{handshake, listen};
 
 /// A session that the backend has opened for us, or the lack of one that it shares among all.
 pub(super) struct Upstream {
@@ -30,16 +33,28 @@ pub(super) struct Upstream {
     pub(super) id: Option<HeaderValue>,
     /// The revision agreed on.
     pub(super) version: ProtocolVersion,
+    /// Whether the backend declared `logging`.
+    pub(super) logs: bool,
+    /// The log level that it was told.
+    pub(super) level: Level,
+    /// What its calls share with its own event stream.
+    pub(super) voice: Arc<Voice>,
+    /// Ends that stream.
+    pub(super) stop: CancellationToken,
     /// The backend has forgotten it, or was told to.
     over: AtomicBool,
     core: Weak<Core>,
 }
 
 impl Upstream {
-    pub(super) fn new(core: &Arc<Core>, id: Option<HeaderValue>, version: ProtocolVersion) -> Self {
+    pub(super) fn new(core: &Arc<Core>, id: Option<HeaderValue>, version: ProtocolVersion, logs: bool) -> Self {
         Self {
             id,
             version,
+            logs,
+            level: Level::untold(),
+            voice: Arc::default(),
+            stop: CancellationToken::new(),
             over: AtomicBool::new(false),
             core: Arc::downgrade(core),
         }
@@ -48,10 +63,17 @@ impl Upstream {
     /// Notes that the backend does not know it any more.
     pub(super) fn forget(&self) {
         self.over.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+
+    /// Whether the backend sends the log messages of this level, as far as it sends any.
+    pub(super) fn covers(&self, wanted: LogLevel) -> bool {
+        !self.logs || self.level.covers(wanted)
     }
 
     /// Ends it at the backend, unless that has happened.
     pub(super) async fn end(&self, core: &Arc<Core>) {
+        self.stop.cancel();
         if self.id.is_none() || self.over.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -61,6 +83,7 @@ impl Upstream {
 
 impl Drop for Upstream {
     fn drop(&mut self) {
+        self.stop.cancel();
         if self.id.is_none() || *self.over.get_mut() {
             return;
         }
@@ -81,8 +104,20 @@ async fn delete(core: &Arc<Core>, request: http::Request<http_body_util::Full<by
     }
 }
 
+/// Whose calls a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The proxy's own, and everybody's where the backend keeps no sessions apart. Its peer follows its stream.
+    Proxy,
+    /// One client's.
+    Client(SessionKey),
+    /// Those of callers without a session.
+    Callers,
+}
+
 /// One upstream session and its renewals.
 pub(super) struct Cell {
+    owner: Owner,
     /// The capabilities that its sessions are opened with.
     declared: RawJson,
     state: Mutex<State>,
@@ -99,17 +134,18 @@ type Pending = watch::Receiver<Option<Result<Arc<Upstream>, Error>>>;
 
 impl Cell {
     /// A session to be opened at first use.
-    pub(super) fn empty(declared: RawJson) -> Arc<Self> {
-        Self::with(declared, State::Empty)
+    pub(super) fn empty(declared: RawJson, owner: Owner) -> Arc<Self> {
+        Self::with(declared, owner, State::Empty)
     }
 
-    /// A session that is open.
+    /// The catalogue's session, which is open.
     pub(super) fn open(declared: RawJson, upstream: Arc<Upstream>) -> Arc<Self> {
-        Self::with(declared, State::Open(upstream))
+        Self::with(declared, Owner::Proxy, State::Open(upstream))
     }
 
-    fn with(declared: RawJson, state: State) -> Arc<Self> {
+    fn with(declared: RawJson, owner: Owner, state: State) -> Arc<Self> {
         Arc::new(Self {
+            owner,
             declared,
             state: Mutex::new(state),
         })
@@ -177,6 +213,13 @@ impl Cell {
         core.tasks.spawn(async move {
             let opened = handshake::open(&core_of_task, &opening.0.declared).await;
             let opened = opened.map(|(upstream, _)| upstream).map_err(nothing_sent);
+            if let Ok(upstream) = &opened {
+                match opening.0.owner {
+                    Owner::Proxy => {}
+                    Owner::Client(key) => listen::session(&core_of_task, upstream, Some(key)).await,
+                    Owner::Callers => listen::session(&core_of_task, upstream, None).await,
+                }
+            }
             opening.settle(opened.as_ref().ok());
             told.send_replace(Some(opened));
         });
@@ -244,7 +287,7 @@ impl Sessions {
             ));
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        let cell = Cell::empty(session.declared.upward());
+        let cell = Cell::empty(session.declared.upward(), Owner::Client(session.key));
         shard.insert(session.key, cell.clone());
         Ok(cell)
     }

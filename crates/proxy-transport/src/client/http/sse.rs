@@ -23,6 +23,9 @@ pub(super) struct Parser {
     after_cr: bool,
     /// Nothing but perhaps a byte order mark has been read.
     at_start: bool,
+    /// The id of the event being read, or of the last one that named one.
+    id: Option<Box<str>>,
+    /// That of the last event that came whole.
     last_id: Option<Box<str>>,
     retry_ms: Option<u64>,
     spoilt: bool,
@@ -47,6 +50,7 @@ impl Parser {
             data: Data::None,
             after_cr: false,
             at_start: true,
+            id: None,
             last_id: None,
             retry_ms: None,
             spoilt: false,
@@ -74,6 +78,10 @@ impl Parser {
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLarge> {
         while let Some(line) = self.line()? {
             if line.is_empty() {
+                // Not before: resuming after an event of which only the beginning came would lose it.
+                if let Some(id) = self.id.take() {
+                    self.last_id = Some(id);
+                }
                 match std::mem::take(&mut self.data) {
                     Data::None => {}
                     Data::One(data) if data.is_empty() => {}
@@ -87,9 +95,19 @@ impl Parser {
         Ok(None)
     }
 
-    /// The id that a resumption would name.
+    /// Starts over on a new connection: what was not read to its end is forgotten, id and retry are kept.
+    pub(super) fn restart(&mut self) {
+        let (last_id, retry_ms) = (self.last_id.take(), self.retry_ms);
+        *self = Self {
+            last_id,
+            retry_ms,
+            ..Self::new(self.limit)
+        };
+    }
+
+    /// The id that a resumption would name. An empty one takes back those before.
     pub(super) fn last_id(&self) -> Option<&str> {
-        self.last_id.as_deref()
+        self.last_id.as_deref().filter(|id| !id.is_empty())
     }
 
     /// How long the server wants us to wait before connecting again, in milliseconds.
@@ -154,7 +172,7 @@ impl Parser {
             b"data" => self.add(line)?,
             // Ids are kept, so they are bounded and copied; one with a NUL is to be ignored.
             b"id" if line.len() <= MAX_ID && !line.contains(&0) => {
-                self.last_id = std::str::from_utf8(&line).ok().map(Into::into);
+                self.id = std::str::from_utf8(&line).ok().map(Into::into);
             }
             b"retry" => {
                 if let Some(wait) = digits(&line) {
@@ -280,6 +298,14 @@ mod tests {
         let (events, parser) = read(&[b"id: 12\nretry: 250\n\nid: bad\0id\nretry: 1s\ndata: x\n\n"]);
         assert_eq!(events, ["x"]);
         assert_eq!((parser.last_id(), parser.retry_ms()), (Some("12"), Some(250)));
+    }
+
+    #[test]
+    fn the_id_of_an_event_counts_once_the_event_is_whole() {
+        let (_, parser) = read(&[b"id: 1\ndata: a\n\nid: 2\ndata: b\n"]);
+        assert_eq!(parser.last_id(), Some("1"));
+        let (_, parser) = read(&[b"id: 1\n\nid\ndata: b\n\n"]);
+        assert_eq!(parser.last_id(), None);
     }
 
     #[test]

@@ -1,98 +1,42 @@
-//! The event stream of the catalogue's session (GET): how a backend says that its lists changed.
-//!
-//! A backend need not offer one. If it does, the stream is opened again whenever it ends, with a growing pause, and what
-//! may have been missed meanwhile is looked up. When it cannot be opened again because nobody answers, the backend is
-//! gone.
+//! Event streams that are opened by GET: a session's own, and the rest of a call's response that broke off.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
-use mcp_proxy_core::catalogue::Kind;
-use mcp_proxy_core::json::Message;
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::Full;
 use mcp_proxy_core::{Error, ErrorKind};
 use tokio::time::Instant;
 
-use super::super::questions;
-use super::asking::answer;
 use super::core::{Core, EVENT_STREAM};
-use super::events::Events;
 use super::pool::{Flow, SendFault};
 use super::reading::release;
-use super::session::{Cell, Upstream};
 use super::sse::Parser;
 use super::status;
+use super::unasked::Unasked;
 
-/// Follows the stream until the backend offers none any more or is gone. `announced` are the lists whose changes the
-/// backend has promised to announce.
-pub(super) async fn listen(core: Arc<Core>, cell: Arc<Cell>, events: Arc<Events>, announced: Vec<Kind>) {
-    let mut pause = FIRST_PAUSE;
-    // Without a stream that once worked, 404 is a way of saying that there is none.
-    let mut worked = false;
-    let mut last_id = None;
-    loop {
-        let upstream = match cell.get(&core, None).await {
-            Ok(upstream) => upstream,
-            Err(error) => return events.closed(&error),
-        };
-        let opened = match open(&core, &upstream, last_id.as_ref()).await {
-            Ok(opened) => opened,
-            Err(error) => return events.closed(&error),
-        };
-        match opened {
-            Opened::Stream(flow) => {
-                if worked {
-                    events.changed(&announced);
-                }
-                worked = true;
-                let since = Instant::now();
-                let left = follow(&core, &upstream, &events, flow).await;
-                last_id = left.last_id.or(last_id);
-                pause = match left.retry {
-                    Some(asked) => asked.clamp(FIRST_PAUSE, LONGEST_PAUSE),
-                    None if since.elapsed() >= LONGEST_PAUSE => FIRST_PAUSE,
-                    None => pause,
-                };
-            }
-            Opened::Unknown if worked => {
-                worked = false;
-                last_id = None;
-                upstream.forget();
-                match cell.get(&core, Some(&upstream)).await {
-                    Ok(_) => events.changed(&Kind::ALL),
-                    Err(error) => return events.closed(&error),
-                }
-                continue;
-            }
-            Opened::Later => {}
-            Opened::Unknown | Opened::None => {
-                if worked {
-                    // It may have been replaced by a backend that is to be spoken to in another way.
-                    let message = "the backend no longer offers the stream that it did";
-                    events.closed(&Error::new(ErrorKind::ServerFault, message));
-                }
-                return;
-            }
-        }
-        drop(upstream);
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-enum Opened {
+/// What a GET for a stream brought.
+pub(super) enum Opened {
+    /// The stream.
     Stream(Flow),
-    /// The backend offers none.
-    None,
+    /// The backend offers none, here or (`anywhere`) at all.
+    None { anywhere: bool },
     /// It does not know the session.
     Unknown,
     /// It could not serve it just now.
     Later,
 }
 
-async fn open(core: &Arc<Core>, upstream: &Upstream, last_id: Option<&HeaderValue>) -> Result<Opened, Error> {
+/// Sends the GET that `core.get` made; `in_session` says whether it names a session.
+///
+/// # Errors
+/// When the backend cannot be reached.
+pub(super) async fn open(core: &Arc<Core>, request: Request<Full<Bytes>>, in_session: bool) -> Result<Opened, Error> {
     let link = core.pool.checkout().await?;
-    let sent = tokio::time::timeout(core.idle_timeout, link.send(core.get(upstream, last_id))).await;
+    let sent = tokio::time::timeout(core.idle_timeout, link.send(request)).await;
     let (head, flow) = match sent {
         Ok(Ok(response)) => response,
         Ok(Err(SendFault::NotSent(..) | SendFault::Lost(_))) | Err(_) => return Ok(Opened::Later),
@@ -100,57 +44,105 @@ async fn open(core: &Arc<Core>, upstream: &Upstream, last_id: Option<&HeaderValu
     let is_stream = status::media_type(&head.headers).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM));
     match head.status {
         StatusCode::OK if is_stream => return Ok(Opened::Stream(flow)),
-        StatusCode::NOT_FOUND if upstream.id.is_some() => {
+        StatusCode::NOT_FOUND if in_session => {
             release(core, flow);
             return Ok(Opened::Unknown);
         }
         _ => release(core, flow),
     }
+    let never = [StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
     Ok(match status::judge(&head).kind() {
         ErrorKind::Pushback { .. } | ErrorKind::SentUnknown => Opened::Later,
+        // The stream before has broken off, and the backend has yet to notice.
+        ErrorKind::Refused if head.status == StatusCode::CONFLICT => Opened::Later,
         ErrorKind::ServerFault if head.status.is_server_error() && head.status != StatusCode::NOT_IMPLEMENTED => {
             Opened::Later
         }
-        _ => Opened::None,
+        _ => Opened::None {
+            anywhere: never.contains(&head.status),
+        },
     })
 }
 
-/// What a stream that has ended leaves for the next.
-struct Left {
+/// Where a stream has come to, over all its connections.
+#[derive(Default)]
+pub(super) struct Place {
     /// The last event that came.
-    last_id: Option<HeaderValue>,
+    pub(super) last_id: Option<HeaderValue>,
     /// The pause that the backend asked for.
     retry: Option<Duration>,
+    /// Connections in a row that could not be opened, and those that ended soon.
+    failures: u32,
+    short: u32,
+    since: Option<Instant>,
+}
+
+impl Place {
+    /// How long to wait before the next connection: what the backend asked for, else longer and longer.
+    pub(super) fn pause(&mut self) -> Duration {
+        match self.since.take() {
+            Some(since) if since.elapsed() >= LONGEST_PAUSE => self.short = 0,
+            Some(_) => {}
+            None => self.failures = self.failures.saturating_add(1),
+        }
+        let grown = FIRST_PAUSE.saturating_mul(1 << self.short.min(8)).min(LONGEST_PAUSE);
+        self.short = self.short.saturating_add(1);
+        self.retry
+            .map_or(grown, |asked| asked.clamp(SHORTEST_PAUSE, LONGEST_RETRY))
+    }
+
+    /// How often in a row the stream could not be opened.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    fn opened(&mut self) {
+        self.since = Some(Instant::now());
+        self.failures = 0;
+    }
 }
 
 /// Reads a stream to its end.
-async fn follow(core: &Arc<Core>, upstream: &Arc<Upstream>, events: &Events, mut flow: Flow) -> Left {
-    let mut parser = Parser::new(core.max_bytes);
+pub(super) async fn follow(unasked: &mut Unasked, place: &mut Place, mut flow: Flow, max_bytes: usize) {
+    place.opened();
+    let mut parser = Parser::new(max_bytes);
     // No bound on silence: this stream may have nothing to say for days, and a lost backend shows in the calls.
-    while let Some(Ok(chunk)) = std::future::poll_fn(|cx| flow.poll_chunk(cx)).await {
+    while let Some(Ok(chunk)) = poll_fn(|cx| {
+        unasked.poll_questions(cx);
+        flow.poll_chunk(cx)
+    })
+    .await
+    {
         parser.feed(chunk);
-        while let Ok(Some(data)) = parser.next().inspect_err(|_| core.drop_message()) {
-            match Message::scan(data) {
-                Ok(Message::Notification(notification)) if events.take(&notification.method) => {}
-                Ok(Message::Request(request)) => {
-                    let reply = questions::without_client(&request.method);
-                    let reply = reply.unwrap_or_else(|| questions::of_nobody(&request.method));
-                    answer(core, upstream, &request.id, &reply);
-                }
-                // A notification here belongs to no call, so it is nobody's; answers do not come this way.
-                _ => core.drop_message(),
-            }
+        while let Ok(Some(data)) = parser.next() {
+            unasked.event(data);
         }
         if parser.is_spoilt() {
+            unasked.spoilt();
             break;
         }
     }
-    Left {
-        last_id: parser.last_id().and_then(|id| HeaderValue::from_str(id).ok()),
-        retry: parser.retry_ms().map(Duration::from_millis),
-    }
+    let last_id = parser.last_id().and_then(|id| HeaderValue::from_str(id).ok());
+    place.last_id = last_id.or(place.last_id.take());
+    place.retry = parser.retry_ms().map(Duration::from_millis).or(place.retry);
+}
+
+/// Waits for `work` while questions go on.
+pub(super) async fn meanwhile<T>(unasked: &mut Unasked, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        unasked.poll_questions(cx);
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A backend that wants to be asked again at once would cost both sides a processor.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause that a backend can ask for.
+const LONGEST_RETRY: Duration = Duration::from_secs(10 * 60);

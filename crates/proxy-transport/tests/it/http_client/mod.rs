@@ -4,21 +4,25 @@ mod answers;
 mod connections;
 mod fixture;
 mod interim;
+mod pooled;
 mod questions;
+mod resume;
 mod script;
 mod sessionless;
 mod sessions;
+mod streams;
 mod tls;
 mod unasked;
+mod watching;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mcp_proxy_core::json::Params;
+use mcp_proxy_core::json::{Notification, Params, RawJson};
 use mcp_proxy_core::{
-    Asked, Call, ClientHandle, ClientPort, Context, Error, ErrorKind, Interim, Method, ProtocolVersion, Reply, Session,
-    SessionKey,
+    Asked, Call, ClientHandle, ClientPort, Context, Declared, Downstream, Error, ErrorKind, Interim, Method,
+    ProtocolVersion, Reply, Session, SessionKey,
 };
 use mcp_proxy_transport::client::http::HttpConnector;
 use mcp_proxy_transport::client::options::HttpOptions;
@@ -32,10 +36,12 @@ fn options(script: &Script) -> HttpOptions {
 }
 
 async fn connect(options: HttpOptions) -> (HttpConnector, Connected) {
+    connect_to(options, <dyn Downstream>::nobody()).await
+}
+
+async fn connect_to(options: HttpOptions, downstream: Arc<dyn Downstream>) -> (HttpConnector, Connected) {
     let connector = HttpConnector::new(options);
-    let connected = soon(connector.connect(<dyn mcp_proxy_core::Downstream>::nobody()))
-        .await
-        .unwrap();
+    let connected = soon(connector.connect(downstream)).await.unwrap();
     (connector, connected)
 }
 
@@ -57,7 +63,7 @@ fn of_session(mut call: Call, key: u64) -> Call {
     let session = Session {
         key: SessionKey(key),
         version: ProtocolVersion::LATEST_SESSION,
-        declared: mcp_proxy_core::Declared::nothing(),
+        declared: Declared::nothing(),
     };
     call.context = Context {
         session: Some(Arc::new(session)),
@@ -120,4 +126,46 @@ impl ClientPort for Client {
     fn ask(&self, method: Method, params: Params) -> Asked {
         (self.answer)(method, params)
     }
+}
+
+/// All clients outside their calls: writes down what they are told, and answers what they are asked with its own name.
+#[derive(Default)]
+struct Clients {
+    told: Mutex<Vec<(Option<u64>, String)>>,
+    news: Notify,
+}
+
+impl Clients {
+    async fn wait_for(&self, to: Option<u64>, method: &str) {
+        loop {
+            if self.told.lock().unwrap().contains(&(to, method.to_owned())) {
+                return;
+            }
+            self.news.notified().await;
+        }
+    }
+}
+
+impl Downstream for Clients {
+    fn tell(&self, to: Option<SessionKey>, notification: Notification) -> bool {
+        let told = (to.map(|key| key.0), notification.method.to_string());
+        self.told.lock().unwrap().push(told);
+        self.news.notify_one();
+        true
+    }
+
+    fn ask(&self, client: SessionKey, _: Method, _: Params) -> Asked {
+        let answer = RawJson::parse(format!(r#"{{"outside":{}}}"#, client.0)).unwrap();
+        Box::pin(async move { Ok(Reply::Result(answer)) })
+    }
+}
+
+/// A call of the sessionless era.
+fn sessionless(mut call: Call, capabilities: &'static str) -> Call {
+    call.context = Context {
+        version: ProtocolVersion::LATEST_SESSIONLESS,
+        declared: Arc::new(Declared::new(RawJson::from_static(capabilities), None)),
+        ..Context::default()
+    };
+    call
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Barrier, Notify, oneshot, watch};
+use tokio::sync::{Barrier, Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 /// One request as it came.
@@ -57,6 +57,8 @@ pub(super) enum Step {
     Wait(Arc<Notify>),
     /// Goes on once that many have come to this step.
     Meet(Arc<Barrier>),
+    /// Sends what comes out of the channel, until it ends.
+    Feed(Arc<tokio::sync::Mutex<mpsc::Receiver<String>>>),
     /// Sends what comes out of the channel as the result of the call with this id.
     Relay(u64, Arc<Mutex<Option<oneshot::Receiver<String>>>>),
     Hang,
@@ -202,6 +204,11 @@ impl Script {
         }
     }
 
+    /// How many connections have been closed.
+    pub(super) fn closed(&self) -> usize {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Waits until that many connections have been closed.
     pub(super) async fn wait_for_closed(&self, count: usize) {
         let mut changed = self.changed.clone();
@@ -252,6 +259,19 @@ async fn serve(
                 Step::Wait(until) => until.notified().await,
                 Step::Meet(barrier) => {
                     barrier.wait().await;
+                }
+                Step::Feed(channel) => {
+                    let mut channel = channel.lock().await;
+                    loop {
+                        tokio::select! {
+                            text = channel.recv() => match text {
+                                Some(text) => socket.write_all(text.as_bytes()).await?,
+                                None => break,
+                            },
+                            // The client has gone away: it has nothing to say on this connection.
+                            _ = socket.readable() => return Ok(()),
+                        }
+                    }
                 }
                 Step::Relay(id, channel) => {
                     let channel = channel.lock().unwrap().take().expect("played once");
