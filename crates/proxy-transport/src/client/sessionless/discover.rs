@@ -47,6 +47,16 @@ pub(crate) fn judge(reply: &Reply) -> Verdict {
     }
 }
 
+/// Whether it refused our revision and named one of this era that we speak: then the question is to be asked in that
+/// one, once.
+pub(crate) fn names_a_revision(reply: &Reply) -> bool {
+    let Reply::Error(error) = reply else {
+        return false;
+    };
+    let supported = error.raw().get("data").and_then(|data| data.get("supported"));
+    error.code() == codes::UNSUPPORTED_PROTOCOL_VERSION && supported.as_ref().and_then(common).is_some()
+}
+
 /// The newest revision of this era that both sides speak.
 fn common(supported: &RawJson) -> Option<ProtocolVersion> {
     let theirs = supported.elements();
@@ -127,6 +137,18 @@ mod tests {
             let verdict = judge(&Reply::error(code, "no"));
             assert_eq!(matches!(verdict, Verdict::Sessionless(_)), sessionless, "{code}");
         }
+    }
+
+    #[test]
+    fn a_refusal_may_name_the_revision_to_ask_in() {
+        let refusal = |code, supported: &str| {
+            let data = serde_json::json!({ "supported": [supported], "requested": "2026-07-28" });
+            Reply::Error(mcp_proxy_core::RpcError::with_data(code, "no", &data))
+        };
+        assert!(names_a_revision(&refusal(-32022, "2026-07-28")));
+        assert!(!names_a_revision(&refusal(-32022, "2025-11-25")));
+        assert!(!names_a_revision(&refusal(-32602, "2026-07-28")));
+        assert!(!names_a_revision(&Reply::error(-32022, "no")));
     }
 
     #[test]

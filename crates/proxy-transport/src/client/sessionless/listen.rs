@@ -103,7 +103,6 @@ pub(crate) fn hear(notification: Notification) -> Heard {
 }
 
 /// The id of the request that a message on the stream belongs to.
-#[allow(dead_code, reason = "for transports on which several streams share one pipe")]
 pub(crate) fn subscription(params: &Params) -> Option<RawJson> {
     params.meta(SUBSCRIPTION_ID)
 }

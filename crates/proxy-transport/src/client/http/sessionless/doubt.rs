@@ -54,7 +54,7 @@ pub(in crate::client::http) fn is_reason(sessionless: bool, outcome: &Result<Rep
         // They miss a session.
         Ok(Reply::Error(error)) if sessionless => matches!(
             error.code(),
-            -32000 | -32001 | codes::INVALID_REQUEST | codes::SESSION_NOT_FOUND
+            -32000 | -32001 | codes::INVALID_REQUEST | codes::SESSION_NOT_FOUND | codes::UNSUPPORTED_PROTOCOL_VERSION
         ),
         // They miss what a request says of itself.
         Ok(Reply::Error(error)) => match error.code() {
@@ -78,7 +78,7 @@ mod tests {
         let refused = || Err(Error::new(ErrorKind::Refused, "no"));
         for (outcome, of_sessionless, of_session) in [
             (Ok(Reply::error(-32000, "no session")), true, false),
-            (Ok(Reply::error(-32022, "no such version")), false, true),
+            (Ok(Reply::error(-32022, "no such version")), true, true),
             (Ok(Reply::error(-32602, "`_meta` lacks a version")), false, true),
             (Ok(Reply::error(-32602, "no such tool")), false, false),
             (Ok(Reply::error(-32603, "failed")), false, false),

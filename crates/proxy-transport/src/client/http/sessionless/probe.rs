@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mcp_proxy_core::json::Message;
-use mcp_proxy_core::{ClientHandle, Error, ErrorKind, Method, ProtocolVersion};
+use mcp_proxy_core::{ClientHandle, Error, ErrorKind, Method, ProtocolVersion, Reply};
 
 use super::super::core::Core;
 use super::super::patience::Patience;
@@ -23,13 +23,23 @@ use crate::client::sessionless::discover::{self, Verdict};
 /// patience.
 pub(in crate::client::http) async fn probe(core: &Arc<Core>) -> Result<Verdict, Error> {
     match tokio::time::timeout(PATIENCE, ask(core)).await {
-        Ok(verdict) => verdict,
+        Ok(Ok(reply)) => Ok(reply.map_or(Verdict::Session, |reply| discover::judge(&reply))),
+        Ok(Err(error)) => Err(error),
         // Some servers of the session era never answer what they do not know.
         Err(_) => Ok(Verdict::Session),
     }
 }
 
-async fn ask(core: &Arc<Core>) -> Result<Verdict, Error> {
+/// The answer; none when something else came back.
+async fn ask(core: &Arc<Core>) -> Result<Option<Reply>, Error> {
+    let reply = once(core).await?;
+    if reply.as_ref().is_some_and(discover::names_a_revision) {
+        return once(core).await;
+    }
+    Ok(reply)
+}
+
+async fn once(core: &Arc<Core>) -> Result<Option<Reply>, Error> {
     let params = discover::params();
     let about = About {
         version: ProtocolVersion::LATEST_SESSIONLESS,
@@ -42,7 +52,7 @@ async fn ask(core: &Arc<Core>) -> Result<Verdict, Error> {
     let (head, flow) = match exchange::send(core, request, patience.as_mut()).await {
         Ok(response) => response,
         Err(error) if matches!(error.kind(), ErrorKind::NotSent | ErrorKind::Overloaded) => return Err(error),
-        Err(_) => return Ok(Verdict::Session),
+        Err(_) => return Ok(None),
     };
     let mut reading = Reading {
         core,
@@ -51,8 +61,7 @@ async fn ask(core: &Arc<Core>) -> Result<Verdict, Error> {
         patience,
     };
     if head.status == StatusCode::OK {
-        let reply = exchange::read(reading, &head, &ClientHandle::none(), None).await;
-        return Ok(reply.map_or(Verdict::Session, |reply| discover::judge(&reply)));
+        return Ok(exchange::read(reading, &head, &ClientHandle::none(), None).await.ok());
     }
     let judged = status::judge(&head);
     let unauthorized = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
@@ -63,10 +72,10 @@ async fn ask(core: &Arc<Core>) -> Result<Verdict, Error> {
     // Whoever refuses by an error of the sessionless era knows it, whether or not it could read our id.
     let body = reading.collect(REFUSAL_BYTES).await;
     reading.flow.finish(&core.pool);
-    match body.map(Message::scan) {
-        Ok(Ok(Message::Response(response))) => Ok(discover::judge(&response.reply)),
-        _ => Ok(Verdict::Session),
-    }
+    Ok(match body.map(Message::scan) {
+        Ok(Ok(Message::Response(response))) => Some(response.reply),
+        _ => None,
+    })
 }
 
 /// How long a backend has to answer.

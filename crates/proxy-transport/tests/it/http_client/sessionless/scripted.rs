@@ -159,6 +159,25 @@ async fn an_error_that_only_this_era_has_proves_it() {
 }
 
 #[tokio::test]
+async fn a_refused_revision_is_asked_for_again_when_the_refusal_names_it() {
+    let asked = AtomicUsize::new(0);
+    let script = Script::of_any_era(move |seen| match seen.method().as_str() {
+        "server/discover" if asked.fetch_add(1, Ordering::SeqCst) == 0 => {
+            let data = json!({ "supported": ["2026-07-28"], "requested": "2026-07-28" });
+            let error = json!({ "code": -32022, "message": "no", "data": data });
+            let body = json!({ "jsonrpc": "2.0", "id": seen.id(), "error": error }).to_string();
+            vec![response(400, "content-type: application/json\r\n", &body)]
+        }
+        "server/discover" => discovered(seen),
+        _ => result(seen),
+    })
+    .await;
+    let connected = connect(&script).await;
+    assert_eq!(connected.hello.version, ProtocolVersion::V2026_07_28);
+    assert_eq!(script.count(|seen| seen.method() == "initialize"), 0);
+}
+
+#[tokio::test]
 async fn a_stream_says_what_belongs_to_its_request_and_then_the_answer() {
     let script = script(|seen| {
         let id = seen.id();
