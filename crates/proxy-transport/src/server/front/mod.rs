@@ -181,28 +181,26 @@ impl Front {
         }
     }
 
-    /// Tells every session: each gets the message on exactly one of its open streams. A session without one gets
-    /// nothing; a stream whose reader is too slow ends. A message that still waits there is not added again. So is every
-    /// stream of `subscriptions/listen` that asked for such messages.
+    /// Tells every session, as [`tell`](Self::tell) does, and every stream of `subscriptions/listen` that asked for such
+    /// messages.
     pub fn broadcast(&self, message: &Notification) {
         let text = outbox::text(message);
         for entry in self.0.sessions.all() {
-            entry.streams.send(&text, true, Reach::Anybody);
+            entry.tell(message, &text);
         }
         self.0.listeners.broadcast(message);
     }
 
-    /// Tells one session, on exactly one of its open streams; false when there is none that takes it. A message that
-    /// still waits there is not added again. The key may be that of a stream of `subscriptions/listen`.
+    /// Tells one session, on exactly one of its own streams: one that is read, else one whose client may come back for it.
+    /// False when there is none, or the client does not want it, as a log message below its level. A stream whose reader
+    /// is too slow ends. That a list or resource changed is not said twice while it waits. The key may be that of a stream
+    /// of `subscriptions/listen`.
     pub fn tell(&self, to: SessionKey, message: &Notification) -> bool {
         if let Some(taken) = self.0.listeners.tell(to, message) {
             return taken;
         }
         let found = self.0.sessions.by_key(to);
-        found.is_some_and(|entry| {
-            let text = outbox::text(message);
-            entry.streams.send(&text, true, Reach::Anybody).is_some()
-        })
+        found.is_some_and(|entry| entry.tell(message, &outbox::text(message)))
     }
 
     /// Asks one session's client outside any of its calls, on one of its open streams. As

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, OnceLock, TryLockError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use mcp_proxy_core::json::{Params, Request, RequestId, Slot};
+use mcp_proxy_core::json::{Params, Request, RequestId};
 use mcp_proxy_core::{
-    Asked, Call, CallFuture, ClientHandle, ClientPort, Declared, Error, Interim, LogLevel, Method, ProtocolVersion,
-    Reply, RpcError, codes,
+    Asked, Call, CallFuture, ClientHandle, ClientPort, Declared, Error, Interim, Method, ProtocolVersion, Reply,
+    RpcError, codes,
 };
 
 use super::answer::Answer;
@@ -265,23 +265,6 @@ impl CallState {
         self.front.strays.leave(self);
     }
 
-    /// Whether a session's client has asked to read this. Log messages have levels; anything else is wanted.
-    fn wants(&self, message: &Interim) -> bool {
-        if message.method != Method::LogMessage {
-            return true;
-        }
-        let level = message.params.string(Slot::Level);
-        let level = level.as_deref().and_then(LogLevel::parse);
-        match &self.audience {
-            // Before a session sets its level, what is sent is the backend's choice.
-            Audience::Session(entry) => match (entry.log_level(), level) {
-                (Some(least), Some(level)) => level >= least,
-                _ => true,
-            },
-            Audience::Request(_) | Audience::Stray => false,
-        }
-    }
-
     /// Whether it goes on in a task of its own.
     pub(super) fn is_handed(&self) -> bool {
         self.handed.load(Ordering::Acquire)
@@ -310,7 +293,9 @@ impl ClientPort for CallState {
                 Some(message) => message,
                 None => return false,
             },
-            Audience::Session(_) | Audience::Stray if self.wants(&message) => message,
+            Audience::Session(entry) if entry.wants(&message) => message,
+            // Whoever has no session could not have said which log messages it wants.
+            Audience::Stray if message.method != Method::LogMessage => message,
             Audience::Session(_) | Audience::Stray => return false,
         };
         match self.push(outbox::text(&message)) {

@@ -9,15 +9,17 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 use http::HeaderValue;
-use mcp_proxy_core::{LogLevel, Session, SessionKey};
+use mcp_proxy_core::json::{Notification, Slot};
+use mcp_proxy_core::{LogLevel, Method, ProtocolVersion, Session, SessionKey};
 use tokio::time::Instant;
 
 use super::ask::Asking;
 use super::calls::CallTable;
 use super::lock;
-use super::streams::Streams;
+use super::streams::{Reach, Streams};
 use crate::server::options::SessionOptions;
 
 const SHARDS: usize = 32;
@@ -64,7 +66,34 @@ impl Entry {
         LogLevel::ALL.get(usize::from(level)).copied()
     }
 
-    /// Sets it.
+    /// Whether the client has asked to read this, and its revision knows it.
+    pub(super) fn wants(&self, message: &Notification) -> bool {
+        match message.method {
+            Method::LogMessage => {
+                let level = message.params.string(Slot::Level);
+                // Before a session sets its level, what is sent is the backend's choice.
+                match (self.log_level(), level.as_deref().and_then(LogLevel::parse)) {
+                    (Some(least), Some(level)) => level >= least,
+                    _ => true,
+                }
+            }
+            Method::TaskStatus | Method::ElicitationComplete => self.session.version >= ProtocolVersion::V2025_11_25,
+            Method::TaskChanged | Method::SubscriptionsAcknowledged => false,
+            _ => true,
+        }
+    }
+
+    /// Sends a message on exactly one of the session's own streams; false when none takes it, or the client does not want
+    /// it. News that waits there already is not added again.
+    pub(super) fn tell(&self, message: &Notification, text: &Bytes) -> bool {
+        let merge = matches!(
+            message.method,
+            Method::ToolsChanged | Method::ResourcesChanged | Method::PromptsChanged | Method::ResourceUpdated
+        );
+        self.wants(message) && self.streams.send(text, merge, Reach::Anybody).is_some()
+    }
+
+    /// Sets the least log level that the client wants to read.
     pub(super) fn set_log_level(&self, level: LogLevel) {
         self.log_level.store(level as u8 + 1, Ordering::Relaxed);
     }

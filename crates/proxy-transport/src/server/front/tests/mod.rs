@@ -12,3 +12,4 @@ mod rounds;
 mod sessionless;
 mod sessions;
 mod support;
+mod telling;

@@ -195,6 +195,12 @@ async fn answer(call: Call, log: &Log, gate: &Semaphore) -> Result<Reply, Error>
             let asked = call.client.ask(mcp_proxy_core::Method::RootsList, Params::absent());
             asked.expect("there is a client").await
         }
+        "log" => {
+            let taken: Vec<bool> = ["debug", "info", "warning", "emergency", "loud"]
+                .map(|level| call.client.notify(log_message(level)))
+                .into();
+            result(json!({ "taken": taken }))
+        }
         "flood_at_the_gate" => {
             call.client.notify(progress(0));
             gate.acquire().await.unwrap().forget();
@@ -280,6 +286,17 @@ pub(super) fn progress(step: usize) -> Notification {
     Notification {
         method: mcp_proxy_core::Method::Progress,
         params: Params::parse(format!("{{\"progress\":{step},\n\"progressToken\":1}}")).unwrap(),
+    }
+}
+
+pub(super) fn log_message(level: &str) -> Notification {
+    notification("notifications/message", &json!({ "level": level, "data": "said" }))
+}
+
+pub(super) fn notification(method: &str, params: &Value) -> Notification {
+    Notification {
+        method: method.into(),
+        params: Params::parse(params.to_string()).unwrap(),
     }
 }
 
