@@ -117,7 +117,8 @@ pub struct SessionSection {
     /// Whether a request without the id of its session is refused. `false` serves it once, without interaction, for clients
     /// that drop the id.
     pub required: bool,
-    /// How long a call goes on after its client has disconnected, in seconds.
+    /// How long a call goes on after its client has disconnected, and how long its stream can then be read on, in seconds.
+    /// 0 keeps nothing.
     pub resume_seconds: u64,
     /// How long a call of a client without sessions (2026-07-28) waits for the answer to what its backend has asked, in
     /// seconds.
