@@ -8,7 +8,6 @@ use std::time::Duration;
 use mcp_proxy::core::json::{Params, RawJson};
 use mcp_proxy::core::{Call, ClientHandle, Downstream, Error, Method, Reply, Secret};
 use mcp_proxy::plan::{LinkPlan, Plan};
-use mcp_proxy::transport::client::http::HttpConnector;
 use mcp_proxy::transport::client::options::HttpOptions;
 use mcp_proxy::transport::client::{Connected, Connector};
 use serde_json::{Value, json};
@@ -72,16 +71,20 @@ impl Target {
         let help = "write it like http://127.0.0.1:8080/mcp";
         let url =
             url::Url::parse(text).map_err(|error| Failure::with_help(format!("this is not a URL: {error}"), help))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            let message = format!("the scheme `{}` is not supported", url.scheme());
-            return Err(Failure::with_help(message, help));
-        }
         let mut options = HttpOptions::new(url);
         options.bearer = credential.bearer_token.clone().map(Secret::new);
-        Ok(Self {
-            name: text.into(),
-            connector: Arc::new(HttpConnector::new(options)),
-        })
+        let link = match options.url.scheme() {
+            // By custom, this is where servers of that transport answer.
+            "http" | "https" if options.url.path().ends_with("/sse") => LinkPlan::Sse(options),
+            "http" | "https" => LinkPlan::Http(options),
+            #[cfg(feature = "websocket")]
+            "ws" | "wss" => LinkPlan::WebSocket(options),
+            scheme => {
+                let message = format!("the scheme `{scheme}` is not supported");
+                return Err(Failure::with_help(message, help));
+            }
+        };
+        Ok(Self::of_link(&text.into(), &link))
     }
 
     /// Opens the connection.

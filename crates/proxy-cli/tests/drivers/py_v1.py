@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import anyio
 from mcp import ClientSession, StdioServerParameters, types
+from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.websocket import websocket_client
 
 import steps
 
@@ -19,11 +21,14 @@ class Driver:
     async def connect(self):
         where = steps.target()
         if isinstance(where, list):
-            streams = await self.stack.enter_async_context(
-                stdio_client(StdioServerParameters(command=where[0], args=where[1:]))
-            )
+            transport = stdio_client(StdioServerParameters(command=where[0], args=where[1:]))
+        elif where.startswith("ws"):
+            transport = websocket_client(where)
+        elif where.endswith("/sse"):
+            transport = sse_client(where)
         else:
-            streams = (await self.stack.enter_async_context(streamablehttp_client(where)))[:2]
+            transport = streamablehttp_client(where)
+        streams = (await self.stack.enter_async_context(transport))[:2]
         self.session = await self.stack.enter_async_context(
             ClientSession(
                 *streams,

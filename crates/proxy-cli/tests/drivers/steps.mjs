@@ -2,7 +2,7 @@
 //
 //   node ts_v1.mjs TARGET SCRIPT [MODE]
 //
-// TARGET is the URL of a Streamable HTTP endpoint, or `stdio:` and a JSON array with a command and its arguments. SCRIPT
+// TARGET is the URL of a Streamable HTTP endpoint (for the v1 clients also of a WebSocket, or one that ends in `/sse`), or `stdio:` and a JSON array with a command and its arguments. SCRIPT
 // is a JSON array of steps, each an object with the member `do`; MODE is the era to start in (`session`, `auto` or
 // `sessionless`, where the client knows it). Each step answers with one JSON line on stdout, {"step", "do", "result"} or
 // {"step", "do", "error": {"code", "message", "data"?}}, with "progress" and "logs" listing what arrived meanwhile. A step

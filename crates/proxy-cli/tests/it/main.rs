@@ -12,7 +12,8 @@
 //! - `faults`: backends are killed and hang, the proxy itself is killed;
 //! - `conformance`: the published conformance suite through the proxy;
 //! - `commands`: the command line;
-//! - `stdio_front`: the proxy as a program that a client starts.
+//! - `stdio_front`: the proxy as a program that a client starts;
+//! - `streams_front`: clients over WebSocket and HTTP+SSE.
 
 #![expect(clippy::print_stderr, reason = "what a test says goes to its own output")]
 
@@ -25,4 +26,5 @@ mod faults;
 mod front;
 mod isolation;
 mod stdio_front;
+mod streams_front;
 mod support;

@@ -223,7 +223,17 @@ async fn sdk_clients_start_it_as_their_server() {
             "{client:?}: {tools:?}"
         );
         let progress: Vec<_> = steps[2].progress.iter().map(|note| note["progress"].as_f64()).collect();
-        assert_eq!(progress, [Some(1.0), Some(2.0), Some(3.0)], "{client:?}");
+        let whole = [Some(1.0), Some(2.0), Some(3.0)];
+        // The TypeScript clients may see the answer before the messages that came with it, and then forget them.
+        match client {
+            Client::TypeScriptV1 | Client::TypeScriptV2 => {
+                assert!(
+                    !progress.is_empty() && whole.starts_with(&progress),
+                    "{client:?}: {progress:?}"
+                );
+            }
+            _ => assert_eq!(progress, whole, "{client:?}"),
+        }
         steps[3].ok();
         let error = steps[4]
             .error

@@ -16,6 +16,11 @@ pub struct FrontOptions {
     pub body_bytes: usize,
     /// Silence after which a keep-alive comment is sent on an event stream.
     pub keep_alive: Duration,
+    /// Whether clients may come over WebSocket, on the same path.
+    #[cfg(feature = "websocket")]
+    pub websocket: bool,
+    /// Whether clients may come over HTTP+SSE, on `/sse` and `/message`.
+    pub sse: bool,
     /// How sessions live.
     pub session: SessionOptions,
 }
@@ -28,6 +33,9 @@ impl Default for FrontOptions {
             allowed_origins: Vec::new(),
             body_bytes: 4 * 1024 * 1024,
             keep_alive: Duration::from_secs(15),
+            #[cfg(feature = "websocket")]
+            websocket: false,
+            sse: false,
             session: SessionOptions::default(),
         }
     }

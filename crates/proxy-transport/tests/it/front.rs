@@ -21,10 +21,10 @@ use tokio::task::JoinSet;
 #[derive(Default)]
 struct Fake(Arc<State>);
 
-struct State {
-    gate: Semaphore,
-    started: AtomicUsize,
-    finished: AtomicUsize,
+pub(super) struct State {
+    pub(super) gate: Semaphore,
+    pub(super) started: AtomicUsize,
+    pub(super) finished: AtomicUsize,
     changed: Notify,
 }
 
@@ -45,7 +45,7 @@ impl State {
         self.changed.notify_waiters();
     }
 
-    async fn reaches(&self, counter: &AtomicUsize, count: usize) {
+    pub(super) async fn reaches(&self, counter: &AtomicUsize, count: usize) {
         let reached = async {
             loop {
                 let changed = self.changed.notified();
@@ -98,18 +98,22 @@ impl App for Fake {
     }
 }
 
-struct Served {
-    front: Front,
-    state: Arc<State>,
-    port: u16,
+pub(super) struct Served {
+    pub(super) front: Front,
+    pub(super) state: Arc<State>,
+    pub(super) port: u16,
     stop: oneshot::Sender<()>,
     tasks: JoinSet<()>,
 }
 
 async fn serve(options: ListenOptions) -> Served {
+    serve_as(options, FrontOptions::default()).await
+}
+
+pub(super) async fn serve_as(options: ListenOptions, how: FrontOptions) -> Served {
     let app = Fake::default();
     let state = app.0.clone();
-    let front = Front::new(FrontOptions::default(), Arc::new(app));
+    let front = Front::new(how, Arc::new(app));
     let listener = Listener::bind(options).await.unwrap();
     let port = listener.local_addr().map_or(0, |address| address.port());
     let (stop, stopped) = oneshot::channel::<()>();
@@ -127,7 +131,7 @@ async fn serve(options: ListenOptions) -> Served {
     }
 }
 
-fn on_tcp() -> ListenOptions {
+pub(super) fn on_tcp() -> ListenOptions {
     ListenOptions {
         address: Some(("127.0.0.1".to_owned(), 0)),
         unix: None,
@@ -136,12 +140,12 @@ fn on_tcp() -> ListenOptions {
 }
 
 impl Served {
-    async fn connect(&self) -> TcpStream {
+    pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()
     }
 
     /// Stops the listener, and waits until it is gone.
-    async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         self.stop.send(()).unwrap();
         self.tasks.join_next().await.unwrap().unwrap();
     }
@@ -166,7 +170,7 @@ fn call(session: &str, tool: &str) -> String {
 }
 
 /// Sends a request and reads its answer, head and body.
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &str) -> String {
+pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     hear(stream).await
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, and says where")]
 
 mod front;
+mod front_streams;
 mod http_client;
 #[cfg(target_os = "linux")]
 mod processes;

@@ -61,6 +61,10 @@ pub struct ListenSection {
     pub tls: Option<ListenTlsSection>,
     /// A unix socket. TCP is then off, unless `host` or `port` is written as well.
     pub unix: Option<PathBuf>,
+    /// Whether clients may come over WebSocket (subprotocol `mcp`) as well, on the same path.
+    pub websocket: bool,
+    /// Whether clients may come over HTTP+SSE, the transport of 2024-11-05, as well: on `/sse` and `/message`.
+    pub sse: bool,
     /// The values of the `Host` header that are answered, with or without a port. Default: those of the loopback
     /// interface.
     pub allowed_hosts: Vec<String>,
@@ -83,6 +87,8 @@ impl Default for ListenSection {
             path: "/mcp".into(),
             tls: None,
             unix: None,
+            websocket: false,
+            sse: false,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             body_bytes: 4 * 1024 * 1024,

@@ -15,6 +15,9 @@ const DEFAULT: (&str, u16) = ("127.0.0.1", 8080);
 /// Paths the proxy answers itself.
 const OWN_PATHS: &[&str] = &["/livez", "/readyz", "/health", "/admin"];
 
+/// Paths of clients over HTTP+SSE.
+const SSE_PATHS: &[&str] = &["/sse", "/message"];
+
 pub(super) fn plan(judge: &mut Judge<'_>, proxy: &ProxySection) -> (ListenOptions, FrontOptions) {
     let listen = &proxy.listen;
     let only_unix = listen.unix.is_some() && listen.host.is_none() && listen.port.is_none();
@@ -42,12 +45,20 @@ pub(super) fn plan(judge: &mut Judge<'_>, proxy: &ProxySection) -> (ListenOption
         let remedy = "delete `tls`, or write `port` to listen on TCP as well";
         judge.key("proxy.listen.tls", "a unix socket speaks no TLS", remedy);
     }
+    #[cfg(not(feature = "websocket"))]
+    if listen.websocket {
+        let remedy = "delete the key, or use a build with the feature `websocket`";
+        judge.value("proxy.listen.websocket", "built without `websocket`", remedy);
+    }
     let front = FrontOptions {
-        path: plan_path(judge, &listen.path),
+        path: plan_path(judge, listen),
         allowed_hosts: listen.allowed_hosts.clone(),
         allowed_origins: listen.allowed_origins.clone(),
         body_bytes: at_least_one(judge, "proxy.listen.body_bytes", listen),
         keep_alive: seconds(judge, "proxy.listen.keep_alive_seconds", listen.keep_alive_seconds),
+        #[cfg(feature = "websocket")]
+        websocket: listen.websocket,
+        sse: listen.sse,
         session: plan_session(judge, &proxy.session),
     };
     (ListenOptions { address, unix, tls }, front)
@@ -121,8 +132,8 @@ fn check_origin(judge: &mut Judge<'_>, origin: &str, path: &str) {
     }
 }
 
-fn plan_path(judge: &mut Judge<'_>, path: &str) -> String {
-    let key = "proxy.listen.path";
+fn plan_path(judge: &mut Judge<'_>, listen: &ListenSection) -> String {
+    let (key, path) = ("proxy.listen.path", listen.path.as_str());
     let is_plain = path.starts_with('/')
         && path
             .bytes()
@@ -140,6 +151,9 @@ fn plan_path(judge: &mut Judge<'_>, path: &str) -> String {
             format!("`{own}` is answered by the proxy itself"),
             "choose another path, such as `/mcp`",
         );
+    } else if listen.sse && SSE_PATHS.contains(&path.trim_end_matches('/')) {
+        let message = format!("`{path}` is one of the two paths of HTTP+SSE");
+        judge.value(key, message, "choose another path, such as `/mcp`");
     }
     match path.trim_end_matches('/') {
         "" => "/".to_owned(),

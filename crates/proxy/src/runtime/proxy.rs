@@ -206,6 +206,7 @@ impl Proxy {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.front.abandon();
         self.stop.cancel();
     }
 }

@@ -8,7 +8,7 @@
 //! within 10: a backend that vanished without a word would otherwise be noticed by a call that waits in vain.
 
 mod opening;
-mod socket;
+pub(crate) mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +18,8 @@ use std::sync::atomic::AtomicU64;
 use mcp_proxy_core::{Downstream, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
+
+pub(crate) use opening::{SUBPROTOCOL, config};
 
 use super::duplex::{self, Behalf, DuplexOptions, DuplexPeer};
 use super::http::reach::Reach;

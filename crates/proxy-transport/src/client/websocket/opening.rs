@@ -46,13 +46,19 @@ where
     ] {
         all.insert::<HeaderName>(name, value);
     }
+    let config = Some(config(limit));
+    let opened = tokio_tungstenite::client_async_with_config(request, Watched::new(stream), config).await;
+    opened.map(|(socket, _)| socket).map_err(judge)
+}
+
+/// For either side of a socket that takes messages of up to `limit` bytes.
+pub(crate) fn config(limit: usize) -> WebSocketConfig {
     let mut config = WebSocketConfig::default();
     config.read_buffer_size = BUFFER_BYTES;
     config.write_buffer_size = BUFFER_BYTES;
     config.max_message_size = Some(limit);
     config.max_frame_size = Some(limit);
-    let opened = tokio_tungstenite::client_async_with_config(request, Watched::new(stream), Some(config)).await;
-    opened.map(|(socket, _)| socket).map_err(judge)
+    config
 }
 
 /// What a vain attempt means.
@@ -85,7 +91,7 @@ fn judge(error: WsError) -> Error {
 }
 
 /// What the SDKs of the Model Context Protocol ask for.
-const SUBPROTOCOL: &str = "mcp";
+pub(crate) const SUBPROTOCOL: &str = "mcp";
 
 /// Read at once, and collected before it is written; the first is allocated for each connection.
 const BUFFER_BYTES: usize = 32 * 1024;

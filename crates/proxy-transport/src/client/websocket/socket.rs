@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use crate::client::duplex::framing::{FrameError, Incoming, Outgoing};
 
 /// The receiving half and the sending half of a socket that takes messages of up to `limit` bytes.
-pub(super) fn halves<S>(socket: WebSocketStream<Watched<S>>, limit: usize) -> (Receiver<S>, Sender<S>) {
+pub(crate) fn halves<S>(socket: WebSocketStream<Watched<S>>, limit: usize) -> (Receiver<S>, Sender<S>) {
     let shared = Arc::new(Shared {
         socket: Mutex::new(socket),
         wakers: Arc::default(),
@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
 }
 
 /// Reads messages and sees to the heartbeat.
-pub(super) struct Receiver<S> {
+pub(crate) struct Receiver<S> {
     shared: Arc<Shared<S>>,
     limit: usize,
     heartbeat: Heartbeat,
@@ -183,7 +183,7 @@ enum Beat {
 }
 
 /// Writes messages.
-pub(super) struct Sender<S> {
+pub(crate) struct Sender<S> {
     shared: Arc<Shared<S>>,
     queue: VecDeque<Message>,
     pending: usize,
@@ -235,14 +235,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Outgoing for Sender<S> 
 }
 
 /// A stream that remembers whether anything has arrived on it: while a large message comes in, no pong can.
-pub(super) struct Watched<S> {
+pub(crate) struct Watched<S> {
     inner: S,
     heard: bool,
 }
 
 impl<S> Watched<S> {
     /// Watches `inner`.
-    pub(super) fn new(inner: S) -> Self {
+    pub(crate) fn new(inner: S) -> Self {
         Self { inner, heard: false }
     }
 }

@@ -19,8 +19,8 @@ use super::job::Job;
 use super::outbox;
 use super::running::Step;
 use super::session::Entry;
-use super::sessionless;
 use super::stream::Reader;
+use super::{sessionless, sse};
 
 /// The body of a response of the [`Front`](super::Front).
 ///
@@ -32,6 +32,7 @@ enum Kind {
     Call(Box<CallEvents>),
     Stream(Box<StreamEvents>),
     Subscribed(Box<sessionless::Stream>),
+    Conversation(Box<sse::Written>),
 }
 
 impl FrontBody {
@@ -81,6 +82,11 @@ impl FrontBody {
     pub(super) fn subscribed(stream: sessionless::Stream) -> Self {
         Self(Kind::Subscribed(Box::new(stream)))
     }
+
+    /// The stream of a client over HTTP+SSE.
+    pub(super) fn conversation(written: sse::Written) -> Self {
+        Self(Kind::Conversation(Box::new(written)))
+    }
 }
 
 impl From<Bytes> for FrontBody {
@@ -101,6 +107,7 @@ impl Body for FrontBody {
             Kind::Call(events) => events.poll_next(cx),
             Kind::Stream(events) => events.poll_next(cx),
             Kind::Subscribed(stream) => stream.poll_next(cx),
+            Kind::Conversation(written) => written.poll_next(cx),
         };
         next.map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -109,7 +116,7 @@ impl Body for FrontBody {
         match &self.0 {
             Kind::Whole { answer, next } => answer.parts.iter().skip(*next).all(Bytes::is_empty),
             Kind::Call(events) => events.job.is_none() && events.ready.is_empty(),
-            Kind::Stream(_) | Kind::Subscribed(_) => false,
+            Kind::Stream(_) | Kind::Subscribed(_) | Kind::Conversation(_) => false,
         }
     }
 

@@ -34,11 +34,14 @@ mod resume;
 mod running;
 mod session;
 mod sessionless;
+mod sse;
 mod stdio;
 mod stream;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -87,6 +90,8 @@ struct Inner {
     draining: AtomicBool,
     running: AtomicUsize,
     orphans: AtomicUsize,
+    conversations: AtomicUsize,
+    sse: sse::Streams,
     dropped: AtomicU64,
     /// What the event logs of all sessions hold.
     logs: Arc<budget::Total>,
@@ -131,6 +136,8 @@ impl Front {
             draining: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             orphans: AtomicUsize::new(0),
+            conversations: AtomicUsize::new(0),
+            sse: sse::Streams::default(),
             dropped: AtomicU64::new(0),
             logs: Arc::default(),
             unwanted: AtomicU64::new(0),
@@ -145,7 +152,7 @@ impl Front {
 
     /// Whether `path` is answered with anything but 404.
     pub fn serves(&self, path: &str) -> bool {
-        self.is_endpoint(path) || health::Page::of(path).is_some()
+        self.is_endpoint(path) || self.sse_place(path).is_some() || health::Page::of(path).is_some()
     }
 
     /// Serves one HTTP request.
@@ -158,7 +165,9 @@ impl Front {
         B: Body<Data = Bytes>,
     {
         let path = request.uri().path();
-        if !self.is_endpoint(path) {
+        let is_endpoint = self.is_endpoint(path);
+        let place = if is_endpoint { None } else { self.sse_place(path) };
+        if !is_endpoint && place.is_none() {
             return match health::Page::of(path) {
                 Some(page) => page.answer(&self.0, request.method()),
                 None => Refusal::new(
@@ -172,8 +181,16 @@ impl Front {
         if let Err((status, message)) = self.0.guard.check(request.uri(), request.headers()) {
             return Refusal::new(status, codes::INVALID_REQUEST, message).response(None);
         }
+        if let Some(place) = place {
+            // Boxed, so that all other requests do not each reserve the room for it.
+            return Box::pin(sse::serve(self, place, request)).await;
+        }
         match *request.method() {
             Method::POST => post::post(&self.0, request).await,
+            #[cfg(feature = "websocket")]
+            Method::GET if self.0.options.websocket && websocket::is_wanted(request.headers()) => {
+                websocket::open(self, request)
+            }
             Method::GET | Method::DELETE if self.0.without_session(request.headers()) => sessionless::only_post(),
             Method::GET => resume::listen(&self.0, request.headers()),
             Method::DELETE => self.0.delete(request.headers()),
@@ -251,10 +268,20 @@ impl Front {
         self.0.unwanted.load(Ordering::Relaxed)
     }
 
+    /// Ends everything that goes on without a request at once, and without a word: conversations, and the front's own
+    /// tasks. [`drain`](Self::drain) is the polite way.
+    pub fn abandon(&self) {
+        self.0.stop.cancel();
+    }
+
     /// Ends a session; false when there is none of that key. Its calls are cancelled, its streams end.
     pub fn terminate(&self, key: SessionKey) -> bool {
         let found = self.0.sessions.by_key(key);
         found.is_some_and(|entry| self.0.remove(&entry, Cause::SessionEnded)) || self.0.listeners.terminate(key)
+    }
+
+    fn sse_place(&self, path: &str) -> Option<sse::Place> {
+        self.0.options.sse.then(|| sse::Place::of(path)).flatten()
     }
 
     fn is_endpoint(&self, path: &str) -> bool {

@@ -101,7 +101,7 @@ impl Server {
 
     async fn speak<I>(&self, io: I) -> Result<(), BoxError>
     where
-        I: AsyncRead + AsyncWrite + Send + Unpin,
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let service = service_fn(|request| async move {
             Ok::<_, Infallible>(match &self.fallback {
@@ -109,7 +109,8 @@ impl Server {
                 _ => self.front.handle(request).await,
             })
         });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(Patient::new(io)), service));
+        let connection = self.http.serve_connection(TokioIo::new(Patient::new(io)), service);
+        let mut connection = pin!(connection.with_upgrades());
         let mut stop = pin!(self.stop.token.cancelled());
         let (mut told, mut stopping) = (false, false);
         poll_fn(|cx| {

@@ -5,7 +5,8 @@
 //!               the session's own stream ─────────────────────────────────────┴─► bounded queue ─► outgoing
 //! ```
 //!
-//! `initialize` opens a session that lives as long as the stream. Calls run concurrently. The end of the stream cancels all
+//! `initialize` opens a session that lives as long as the stream; a request that is complete in itself (2026-07-28) needs
+//! none, and is served as over HTTP but for the headers that repeat it. Calls run concurrently. The end of the stream cancels all
 //! of them at once, unlike the end of an HTTP response: nobody could ever resume them. A client that does not read what is
 //! written to it for [`PATIENCE`] is cut off; until then whatever fills the queue waits, and what the proxy reads of that
 //! client with it.
@@ -15,11 +16,12 @@ mod writing;
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use mcp_proxy_core::json::{Message, Notification, Request, ScanErrorKind};
+use mcp_proxy_core::json::{Message, Notification, Request, ScanErrorKind, Slot};
 use mcp_proxy_core::{Method, ProtocolVersion, codes};
 use tokio::sync::mpsc;
 
@@ -30,9 +32,9 @@ use super::open::enter;
 use super::respond::Refusal;
 use super::running::{Cause, Ways};
 use super::stream::{Event, Reader};
-use super::{Front, Inner, post};
+use super::{Front, Inner, post, sessionless};
 use crate::client::duplex::framing::{FrameError, Incoming, Outgoing};
-use calls::Calls;
+use calls::{Calls, NotTaken};
 
 /// Longest time during which a client takes nothing of what is written.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,6 +42,34 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Most messages that wait to be written; what comes after them waits where it is.
 const QUEUE: usize = 64;
+
+/// Most conversations at a time.
+const MAX_CONVERSATIONS: usize = 10_000;
+
+/// The right to one conversation, until it is dropped.
+pub(super) struct Seat(Arc<Inner>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.conversations.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    /// Admits one more conversation.
+    pub(super) fn admit(self: &Arc<Self>) -> Result<Seat, Refusal> {
+        let unavailable = |message| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message);
+        if self.is_draining() {
+            return Err(unavailable("the proxy is shutting down"));
+        }
+        let before = self.conversations.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat(self.clone());
+        match before < MAX_CONVERSATIONS {
+            true => Ok(seat),
+            false => Err(unavailable("too many clients are connected")),
+        }
+    }
+}
 
 impl Front {
     /// Speaks with one client until either side has had enough. `ready` delays the answer to its first message.
@@ -117,7 +147,10 @@ impl Conversation {
 
     /// Acts on one message.
     async fn hear(&mut self, message: Bytes) {
-        match Message::scan(message.clone()) {
+        let scanned = Message::scan(message.clone());
+        let is_complete = sessionless::speaks(&scanned, self.caller.is_some());
+        match scanned {
+            Ok(Message::Request(request)) if is_complete => self.requested(request).await,
             Ok(Message::Request(request)) => self.asked(request).await,
             Ok(Message::Notification(notification)) => self.told(notification),
             Ok(Message::Response(response)) => {
@@ -134,6 +167,19 @@ impl Conversation {
         }
     }
 
+    /// A request of the sessionless era.
+    async fn requested(&mut self, request: Request) {
+        let Err((why, id)) = self.calls.request(&self.front, request) else {
+            return;
+        };
+        let refusal = match why {
+            NotTaken::Duplicate => bad("a request of this id is still running"),
+            NotTaken::Full => Refusal::new(StatusCode::OK, codes::OVERLOADED, "too many calls are running"),
+        };
+        self.say(refusal.answer(Some(&id))).await;
+    }
+
+    /// A request of a session, or the one that opens it.
     async fn asked(&mut self, request: Request) {
         if request.method == Method::Initialize {
             let answer = self.open(&request);
@@ -178,6 +224,12 @@ impl Conversation {
     }
 
     fn told(&mut self, notification: Notification) {
+        if notification.method == Method::Cancelled
+            && let Some(id) = notification.params.text(Slot::RequestId)
+            && self.calls.cancel(id)
+        {
+            return;
+        }
         if let Some(caller) = &self.caller {
             post::notice(&self.front, caller, notification);
         }

@@ -33,6 +33,8 @@ struct Listener {
     id: RawJson,
     outbox: Outbox,
     honoured: Honoured,
+    /// Its result was sent.
+    finished: AtomicBool,
 }
 
 /// What a stream carries.
@@ -108,6 +110,7 @@ impl Listener {
 
     /// The end that was meant: the result, then nothing.
     fn finish(&self, about: &Bytes) {
+        self.finished.store(true, Ordering::SeqCst);
         let key = RawJson::encode(keys::SUBSCRIPTION);
         let id = self.id.as_bytes();
         let text = [
@@ -214,6 +217,7 @@ pub(super) async fn listen(
         id: RawJson::parse(id.detached().as_bytes().clone()).unwrap_or_else(|_| RawJson::from_static("null")),
         outbox: Outbox::new(true),
         honoured: Honoured::of(&filter),
+        finished: AtomicBool::new(false),
     });
     // Before anybody can find the stream, so that nothing comes before it.
     listener.acknowledge(&filter);
@@ -278,6 +282,11 @@ impl Stream {
     /// The next message, as one line of JSON.
     pub(in super::super) fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.listener.outbox.poll_next(cx)
+    }
+
+    /// Whether it has its result, or will have none.
+    pub(in super::super) fn is_finished(&self) -> bool {
+        self.listener.finished.load(Ordering::SeqCst)
     }
 
     /// The next event or comment.

@@ -307,3 +307,141 @@ async fn whoever_says_nothing_is_not_waited_for() {
         .serve_lines(tokio::io::empty(), tokio::io::sink(), std::future::pending())
         .await;
 }
+
+/// A request of the sessionless era.
+fn complete(id: Value, method: &str, params: Value) -> String {
+    super::sessionless::body(&id, method, params)
+}
+
+#[tokio::test]
+async fn requests_that_are_complete_need_no_session() {
+    let world = world();
+    let mut talk = Talk::silent(&world.front, 1024 * 1024);
+    talk.say(complete(json!("d"), "server/discover", json!({}))).await;
+    let discovered = talk.next().await;
+    assert_eq!(
+        discovered["result"]["supportedVersions"],
+        json!(["2026-07-28"]),
+        "{discovered}"
+    );
+    talk.say(complete(json!(1), "tools/call", json!({ "name": "gate" })))
+        .await;
+    talk.say(complete(json!(2), "tools/call", json!({ "name": "talk" })))
+        .await;
+    for step in 0..3 {
+        assert_eq!(talk.next().await["params"]["progress"], step);
+    }
+    let said = talk.next().await;
+    assert_eq!(
+        (&said["id"], &said["result"]["resultType"]),
+        (&json!(2), &json!("complete"))
+    );
+    talk.say(complete(json!(1), "tools/list", json!({}))).await;
+    assert_eq!(code(&talk.next().await), -32600, "the id is in use");
+    world.gate.add_permits(1);
+    assert_eq!(talk.next().await["id"], 1);
+    talk.say(complete(json!(1), "tools/call", json!({ "name": "echo" })))
+        .await;
+    assert_eq!(talk.next().await["id"], 1, "the id is free again");
+    talk.say(complete(json!(3), "ping", json!({}))).await;
+    assert_eq!(code(&talk.next().await), -32601, "this revision has no ping");
+    assert_eq!(world.front.session_count(), 0);
+}
+
+#[tokio::test]
+async fn both_eras_share_a_stream() {
+    let world = world();
+    let mut talk = Talk::open(&world).await;
+    talk.say(complete(json!(1), "tools/call", json!({ "name": "version" })))
+        .await;
+    assert_eq!(talk.next().await["result"], "2026-07-28");
+    talk.say(call("1", "version")).await;
+    assert_eq!(talk.next().await["result"], "2025-11-25");
+}
+
+#[tokio::test]
+async fn a_revision_that_is_not_served_is_named() {
+    let world = world();
+    let mut talk = Talk::silent(&world.front, 4096);
+    for version in ["2099-01-01", "2025-11-25"] {
+        let request = complete(json!(1), "tools/list", json!({})).replace("2026-07-28", version);
+        talk.say(request).await;
+        let answer = talk.next().await;
+        assert_eq!(code(&answer), -32022);
+        assert_eq!(
+            answer["error"]["data"],
+            json!({ "supported": ["2026-07-28"], "requested": version })
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_complete_request_is_cancelled_by_its_id() {
+    let world = world();
+    let mut talk = Talk::silent(&world.front, 4096);
+    for id in ["x", "y"] {
+        talk.say(complete(json!(id), "tools/call", json!({ "name": "hang" })))
+            .await;
+    }
+    world.log.reaches(&world.log.started, 2).await;
+    talk.say(complete(json!("n"), "notifications/cancelled", json!({ "requestId": "x" })).replace(r#""id":"n","#, ""))
+        .await;
+    world.log.reaches(&world.log.dropped, 1).await;
+    talk.say(complete(json!("x"), "tools/call", json!({ "name": "echo" })))
+        .await;
+    assert_eq!(
+        talk.next().await["id"],
+        "x",
+        "the id is free, and nothing else was said"
+    );
+    talk.ends().await;
+    assert_eq!(world.log.dropped.load(Ordering::SeqCst), 2, "the end cancels the other");
+}
+
+#[tokio::test]
+async fn listening_streams_share_the_stream() {
+    let world = world();
+    let mut talk = Talk::silent(&world.front, 1024 * 1024);
+    for id in [1, 2] {
+        let filter = json!({ "notifications": { "toolsListChanged": true } });
+        talk.say(complete(json!(id), "subscriptions/listen", filter)).await;
+        assert_eq!(talk.next().await["method"], "notifications/subscriptions/acknowledged");
+    }
+    let tag = |message: &Value| {
+        let meta = message["params"]["_meta"]
+            .as_object()
+            .or(message["result"]["_meta"].as_object());
+        meta.expect("every message is tagged")["io.modelcontextprotocol/subscriptionId"].clone()
+    };
+    world.front.broadcast(&tools_changed());
+    let mut told = [tag(&talk.next().await), tag(&talk.next().await)];
+    told.sort_by_key(|id| id.as_i64());
+    assert_eq!(told, [1, 2]);
+    talk.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
+        .await;
+    while world.log.closed.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    world.front.broadcast(&tools_changed());
+    assert_eq!(tag(&talk.next().await), 2);
+    world.front.drain(Instant::now()).await;
+    let last = talk.next().await;
+    assert_eq!((&last["id"], tag(&last)), (&json!(2), json!(2)));
+    assert!(talk.output.next_line().await.unwrap().is_none());
+    talk.ends().await;
+    assert_eq!(world.log.closed.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_listening_stream_that_ends_early_is_said_to_have_ended() {
+    let world = world();
+    let mut talk = Talk::silent(&world.front, 4096);
+    let filter = json!({ "notifications": { "toolsListChanged": true } });
+    talk.say(complete(json!("l"), "subscriptions/listen", filter)).await;
+    talk.next().await;
+    let key = world.log.keys.lock().unwrap()[0];
+    assert!(world.front.terminate(key));
+    let ended = talk.next().await;
+    assert_eq!(ended["method"], "notifications/cancelled");
+    assert_eq!(ended["params"], json!({ "requestId": "l" }));
+}
