@@ -90,7 +90,7 @@ pub(crate) struct Check {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// A URL, or the name of a backend in the configuration; all backends when left out
+    /// A URL (http, https, ws, wss), or the name of a backend in the configuration; all backends when left out
     pub(crate) target: Option<String>,
 
     #[command(flatten)]
