@@ -182,11 +182,14 @@ async fn a_websocket_is_opened_over_tls() {
             Ok(response)
         };
         let mut socket = tokio_tungstenite::accept_hdr_async(stream, agree).await.unwrap();
-        let mut welcome = Some(Message::text(
-            r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{}}}"#,
-        ));
-        while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut socket).poll_next(cx)).await {
-            if let Some(welcome) = welcome.take() {
+        while let Some(Ok(message)) = std::future::poll_fn(|cx| Pin::new(&mut socket).poll_next(cx)).await {
+            let Ok(message) = serde_json::from_slice::<serde_json::Value>(&message.into_data()) else {
+                continue;
+            };
+            // The same to every request; to the question for the other era it is no answer.
+            if let Some(id) = message.get("id") {
+                let result = r#"{"protocolVersion":"2025-11-25","capabilities":{}}"#;
+                let welcome = Message::text(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
                 Pin::new(&mut socket).start_send(welcome).unwrap();
                 std::future::poll_fn(|cx| Pin::new(&mut socket).poll_flush(cx))
                     .await
