@@ -10,4 +10,6 @@ mod processes;
 #[cfg(target_os = "linux")]
 mod stdio;
 #[cfg(target_os = "linux")]
+mod stdio_eras;
+#[cfg(target_os = "linux")]
 mod supervise;

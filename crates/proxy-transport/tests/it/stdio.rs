@@ -20,11 +20,11 @@ fn options(mark: &Mark, command: &str, args: &[&str]) -> StdioOptions {
     options
 }
 
-fn fixture(mark: &Mark, args: &[&str]) -> StdioOptions {
+pub(crate) fn fixture(mark: &Mark, args: &[&str]) -> StdioOptions {
     options(mark, fixture_program().unwrap().to_str().unwrap(), args)
 }
 
-fn supervised(mut options: StdioOptions) -> StdioOptions {
+pub(crate) fn supervised(mut options: StdioOptions) -> StdioOptions {
     options.supervisor = Some(example());
     options
 }
@@ -39,7 +39,7 @@ fn shell(mark: &Mark, rest: &str) -> StdioOptions {
 }
 
 /// The same; what it does with a first message that it does not know is `otherwise`.
-fn shell_that(mark: &Mark, otherwise: &str, rest: &str) -> StdioOptions {
+pub(crate) fn shell_that(mark: &Mark, otherwise: &str, rest: &str) -> StdioOptions {
     let script = format!(
         r#"while read line; do
             id=${{line#*'"id":'}}; id=${{id%%,*}}
