@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and says where")]
 
+mod asking;
 mod front;
 mod front_streams;
 mod http_client;
 #[cfg(target_os = "linux")]
 mod processes;
+#[cfg(feature = "websocket")]
+mod sockets;
 #[cfg(target_os = "linux")]
 mod stdio;
 #[cfg(target_os = "linux")]
