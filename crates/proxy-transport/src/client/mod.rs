@@ -91,6 +91,15 @@ pub trait Peer: Send + Sync {
     /// When the backend could not be told; what it refuses one by one is logged.
     fn watch(&self, uris: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// The same for tasks, by the backend's own ids (2026-07-28, an extension). Backends with sessions tell of tasks
+    /// unasked.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    fn watch_tasks(&self, _: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Whether calls still have a chance. False for a child that has exited.
     fn is_open(&self) -> bool;
 

@@ -92,8 +92,8 @@ impl Hub {
             let backends = backends.clone();
             Arc::new(move |backend, about, names| match (backends.get(backend), about) {
                 (Some(backend), About::Resource) => backend.watch(names),
-                // No peer listens for tasks yet.
-                (Some(_), About::Task) | (None, _) => {}
+                (Some(backend), About::Task) => backend.watch_tasks(names),
+                (None, _) => {}
             })
         };
         let service = edge::edge(&catalogue, &interest, &watch, route);

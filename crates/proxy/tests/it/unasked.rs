@@ -23,6 +23,7 @@ struct Fake {
     downstream: Mutex<Option<Arc<dyn Downstream>>>,
     events: Mutex<Option<mpsc::Sender<PeerEvent>>>,
     watched: watch::Sender<Vec<String>>,
+    watched_tasks: watch::Sender<Vec<String>>,
     notified: watch::Sender<Vec<String>>,
     /// Whether it answers the handshake.
     reachable: watch::Sender<bool>,
@@ -36,6 +37,7 @@ impl Fake {
             downstream: Mutex::default(),
             events: Mutex::default(),
             watched: watch::Sender::default(),
+            watched_tasks: watch::Sender::default(),
             notified: watch::Sender::default(),
             reachable: watch::Sender::new(true),
         })
@@ -49,10 +51,31 @@ impl Fake {
 
     /// Waits until exactly this is watched.
     async fn watches(&self, uris: &[&str]) {
-        let mut watched = self.watched.subscribe();
-        let wanted = watched.wait_for(|watched| watched == uris);
-        tokio::time::timeout(LIMIT, wanted).await.unwrap().unwrap();
+        becomes(&self.watched, uris).await;
     }
+}
+
+async fn becomes(told: &watch::Sender<Vec<String>>, expected: &[&str]) {
+    let mut told = told.subscribe();
+    let wanted = told.wait_for(|told| told == expected);
+    tokio::time::timeout(LIMIT, wanted).await.unwrap().unwrap();
+}
+
+/// The next message on a stream.
+async fn next(stream: &mut Body) -> Value {
+    let next = async {
+        loop {
+            let frame = stream.frame().await.unwrap().unwrap();
+            let chunk = frame.into_data().unwrap();
+            let text = std::str::from_utf8(&chunk).unwrap();
+            let data = text.lines().find_map(|line| line.strip_prefix("data: "));
+            // A stream may begin with an empty event.
+            if let Some(data) = data.filter(|data| !data.is_empty()) {
+                return serde_json::from_str(data).unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, next).await.expect("a message")
 }
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -109,6 +132,13 @@ impl Peer for Connection {
         self.0
             .watched
             .send_replace(uris.iter().map(|uri| uri.to_string()).collect());
+        Box::pin(async { Ok(()) })
+    }
+
+    fn watch_tasks(&self, ids: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        self.0
+            .watched_tasks
+            .send_replace(ids.iter().map(|id| id.to_string()).collect());
         Box::pin(async { Ok(()) })
     }
 
@@ -185,19 +215,22 @@ impl World {
         }
     }
 
-    /// A call of the sessionless era: its result.
-    async fn sessionless(&self, method: &str, params: Value) -> Value {
-        let mut params = params;
+    /// A request of the sessionless era.
+    async fn modern(&self, method: &str, mut params: Value) -> Body {
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": { "extensions": { "io.modelcontextprotocol/tasks": {} } },
         });
         let body = json!({"jsonrpc":"2.0","id":1,"method":method,"params":params});
         let request = Request::post("/mcp")
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", method);
-        let response = self.send(request, Body::from(body.to_string())).await;
-        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        self.send(request, Body::from(body.to_string())).await.into_body()
+    }
+
+    /// A call of the sessionless era: its result.
+    async fn sessionless(&self, method: &str, params: Value) -> Value {
+        let answer = self.modern(method, params).await.collect().await.unwrap().to_bytes();
         serde_json::from_slice::<Value>(&answer).unwrap()["result"].take()
     }
 }
@@ -221,21 +254,8 @@ impl Client<'_> {
         assert_eq!(answer["result"], json!({}), "{answer}");
     }
 
-    /// The next message on the stream.
     async fn hears(&mut self) -> Value {
-        let next = async {
-            loop {
-                let frame = self.stream.frame().await.unwrap().unwrap();
-                let chunk = frame.into_data().unwrap();
-                let text = std::str::from_utf8(&chunk).unwrap();
-                let data = text.lines().find_map(|line| line.strip_prefix("data: "));
-                // A stream may begin with an empty event.
-                if let Some(data) = data.filter(|data| !data.is_empty()) {
-                    return serde_json::from_str(data).unwrap();
-                }
-            }
-        };
-        tokio::time::timeout(LIMIT, next).await.expect("a message")
+        next(&mut self.stream).await
     }
 
     async fn end(&self) {
@@ -385,4 +405,40 @@ async fn a_list_holds_only_while_every_backend_is_there() {
     hints(0).await;
     fake.reachable.send_replace(true);
     hints(5000).await;
+}
+
+#[tokio::test]
+async fn a_listener_hears_of_the_tasks_and_resources_it_named() {
+    let fake = Fake::new(
+        ProtocolVersion::V2026_07_28,
+        r#"{"tools":{},"resources":{"subscribe":true},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#,
+    );
+    let world = world(&[("one", &fake)]).await;
+    let wishes = json!({ "taskIds": ["one.t", "t"], "resourceSubscriptions": ["one+a:1", "two+a:1"] });
+    let mut stream = world
+        .modern("subscriptions/listen", json!({ "notifications": wishes }))
+        .await;
+    let acknowledged = next(&mut stream).await;
+    assert_eq!(
+        acknowledged["params"]["notifications"],
+        json!({ "taskIds": ["one.t"], "resourceSubscriptions": ["one+a:1"] })
+    );
+    fake.watches(&["a:1"]).await;
+    becomes(&fake.watched_tasks, &["t"]).await;
+    assert!(!fake.tell(None, Method::TaskChanged, &json!({ "taskId": "u" })));
+    assert!(fake.tell(
+        None,
+        Method::TaskChanged,
+        &json!({ "taskId": "t", "status": "completed" })
+    ));
+    let heard = next(&mut stream).await;
+    assert_eq!(heard["method"], "notifications/tasks");
+    assert_eq!(
+        (&heard["params"]["taskId"], &heard["params"]["status"]),
+        (&json!("one.t"), &json!("completed"))
+    );
+    assert_eq!(heard["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 1);
+    drop(stream);
+    fake.watches(&[]).await;
+    becomes(&fake.watched_tasks, &[]).await;
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use mcp_proxy_core::catalogue::{Kind, Listing};
 use mcp_proxy_core::{Error, ErrorKind};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{OpenPeer, Phase, Shared, listing};
-use crate::client::{Connected, Peer, PeerEvent};
+use crate::client::{BoxFuture, Connected, Peer, PeerEvent};
 
 /// A connection that lasted this long ends a streak of failures.
 const STABLE: Duration = Duration::from_secs(60);
@@ -43,7 +43,8 @@ async fn serve(shared: &Shared) {
                 let since = Instant::now();
                 let ended = tokio::select! {
                     ended = attend(shared, &peer, events) => ended,
-                    never = keep_watching(shared, &peer) => match never {},
+                    never = keep_watching(shared, &shared.watched, |uris| peer.watch(uris)) => match never {},
+                    never = keep_watching(shared, &shared.watched_tasks, |ids| peer.watch_tasks(ids)) => match never {},
                 };
                 if since.elapsed() >= STABLE {
                     failures = 0;
@@ -147,24 +148,28 @@ async fn attend(shared: &Shared, peer: &Arc<dyn Peer>, mut events: mpsc::Receive
     }
 }
 
-/// Tells the peer which resources to watch, now and whenever they are others. On its own, so that a list that hangs
-/// delays no subscription.
-async fn keep_watching(shared: &Shared, peer: &Arc<dyn Peer>) -> std::convert::Infallible {
-    let mut wanted = shared.watched.subscribe();
+/// Tells the peer what to watch, now and whenever it is something else. On its own, so that a list that hangs delays no
+/// subscription.
+async fn keep_watching<'p>(
+    shared: &Shared,
+    wanted: &watch::Sender<Arc<[Box<str>]>>,
+    tell: impl Fn(Arc<[Box<str>]>) -> BoxFuture<'p, Result<(), Error>>,
+) -> std::convert::Infallible {
+    let mut wanted = wanted.subscribe();
     let mut told = false;
     loop {
-        let uris = wanted.borrow_and_update().clone();
+        let names = wanted.borrow_and_update().clone();
         // A new peer watches nothing, so nothing need be said of nothing.
-        if told || !uris.is_empty() {
+        if told || !names.is_empty() {
             told = true;
             let limit = shared.options.connect_timeout;
-            match timeout(limit, peer.watch(uris)).await {
+            match timeout(limit, tell(names)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(backend = %shared.options.name, %error, "the backend could not be asked for updates of resources");
+                    tracing::warn!(backend = %shared.options.name, %error, "the backend could not be asked for updates");
                 }
                 Err(_) => {
-                    tracing::warn!(backend = %shared.options.name, "the backend did not answer when asked for updates of resources");
+                    tracing::warn!(backend = %shared.options.name, "the backend did not answer when asked for updates");
                 }
             }
         }

@@ -103,6 +103,8 @@ pub(super) struct Shared {
     downstream: Arc<dyn Downstream>,
     /// The resources whose updates are wanted.
     watched: watch::Sender<Arc<[Box<str>]>>,
+    /// The tasks whose states are wanted.
+    watched_tasks: watch::Sender<Arc<[Box<str>]>>,
 }
 
 /// Sized, so that it fits an atomic pointer.
@@ -135,6 +137,7 @@ impl Backend {
             changed,
             downstream,
             watched: watch::channel(Arc::default()).0,
+            watched_tasks: watch::channel(Arc::default()).0,
         });
         shared.tasks.spawn(manager::run(shared.clone()));
         let alive = Arc::new(shared.stop.clone().drop_guard());
@@ -178,11 +181,12 @@ impl Backend {
     /// Sets the resources, by the backend's own URIs, of whose updates the proxy wants to hear, in place of those set
     /// before. Kept over reconnects.
     pub fn watch(&self, uris: Arc<[Box<str>]>) {
-        self.shared.watched.send_if_modified(|watched| {
-            let differs = **watched != *uris;
-            *watched = uris;
-            differs
-        });
+        replace(&self.shared.watched, uris);
+    }
+
+    /// The same for tasks, by the backend's own ids.
+    pub fn watch_tasks(&self, ids: Arc<[Box<str>]>) {
+        replace(&self.shared.watched_tasks, ids);
     }
 
     /// Passes on a notification of a client, if the client has something of its own upstream. Best effort, in the
@@ -206,6 +210,14 @@ impl Backend {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
+}
+
+fn replace(watched: &watch::Sender<Arc<[Box<str>]>>, names: Arc<[Box<str>]>) {
+    watched.send_if_modified(|watched| {
+        let differs = **watched != *names;
+        *watched = names;
+        differs
+    });
 }
 
 impl std::fmt::Debug for Backend {

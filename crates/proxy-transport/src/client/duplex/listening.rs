@@ -17,13 +17,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Inner;
 use super::call::{self, Waiter};
 use super::link::Link;
-use crate::client::sessionless::listen::Announces;
+use crate::client::sessionless::listen::{Announces, Wanted};
 use crate::client::{Hello, PeerEvent};
 
 /// What is listened to on one connection.
 pub(super) struct Listening {
-    /// The resources of whose updates anybody wants to hear.
-    pub(super) wanted: watch::Sender<Arc<[Box<str>]>>,
+    /// What anybody wants to hear of.
+    pub(super) wanted: watch::Sender<Wanted>,
     /// The request whose messages count; 0 for none.
     heard: watch::Sender<u64>,
     /// The request that is being opened; 0 for none.
@@ -33,7 +33,7 @@ pub(super) struct Listening {
 impl Default for Listening {
     fn default() -> Self {
         Self {
-            wanted: watch::channel(Arc::default()).0,
+            wanted: watch::channel(Wanted::default()).0,
             heard: watch::channel(0).0,
             opening: AtomicU64::new(0),
         }
@@ -88,8 +88,8 @@ impl Task {
         let mut current: Option<Waiter<'_>>;
         let (mut failures, mut lost) = (0, false);
         loop {
-            let uris = wanted.borrow_and_update().clone();
-            let opened = match self.announces.params(self.version, &uris) {
+            let now = wanted.borrow_and_update().clone();
+            let opened = match self.announces.params(self.version, &now) {
                 None => Ok(None),
                 Some(params) => self.open(params).await.map(Some),
             };

@@ -269,12 +269,26 @@ impl Peer for DuplexPeer {
         Box::pin(async move {
             match self.inner.link.era() {
                 Some(Era::Sessionless(_)) => {
-                    self.inner.link.listening.wanted.send_replace(uris);
+                    self.inner
+                        .link
+                        .listening
+                        .wanted
+                        .send_modify(|wanted| wanted.uris = uris);
                     Ok(())
                 }
                 _ => watching::subscribe(&self.inner, uris).await,
             }
         })
+    }
+
+    fn watch_tasks(&self, ids: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        // In the session era nobody listens to this.
+        self.inner
+            .link
+            .listening
+            .wanted
+            .send_modify(|wanted| wanted.tasks = ids);
+        Box::pin(async { Ok(()) })
     }
 
     fn is_open(&self) -> bool {

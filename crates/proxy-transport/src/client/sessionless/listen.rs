@@ -3,9 +3,11 @@
 //! Which changes are asked for follows from what the backend declared and from what anybody here wants to hear. Reading
 //! and re-opening the stream is the transport's.
 
+use std::sync::Arc;
+
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::{Notification, Params, RawJson};
-use mcp_proxy_core::{Declared, Method, ProtocolVersion};
+use mcp_proxy_core::{Declared, Method, ProtocolVersion, TASKS_EXTENSION};
 
 use super::meta::{CAPABILITIES, CLIENT_INFO, SUBSCRIPTION_ID, VERSION, proxy_info};
 
@@ -16,6 +18,16 @@ pub(crate) struct Announces {
     prompts: bool,
     resources: bool,
     updates: bool,
+    tasks: bool,
+}
+
+/// What anybody here wants to hear of, by the backend's own names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Resources.
+    pub(crate) uris: Arc<[Box<str>]>,
+    /// Tasks.
+    pub(crate) tasks: Arc<[Box<str>]>,
 }
 
 impl Announces {
@@ -30,6 +42,10 @@ impl Announces {
             prompts: promises("prompts", "listChanged"),
             resources: promises("resources", "listChanged"),
             updates: promises("resources", "subscribe"),
+            tasks: capabilities
+                .get("extensions")
+                .and_then(|extensions| extensions.get(TASKS_EXTENSION))
+                .is_some(),
         }
     }
 
@@ -48,8 +64,8 @@ impl Announces {
         kinds
     }
 
-    /// The params of a request to listen to that, and to updates of `uris`; `None` when there is nothing to hear.
-    pub(crate) fn params(self, version: ProtocolVersion, uris: &[Box<str>]) -> Option<Params> {
+    /// The params of a request to listen to that, and to what is `wanted`; `None` when there is nothing to hear.
+    pub(crate) fn params(self, version: ProtocolVersion, wanted: &Wanted) -> Option<Params> {
         let mut filter = serde_json::Map::new();
         let lists = [
             ("toolsListChanged", self.tools),
@@ -59,8 +75,15 @@ impl Announces {
         for (member, _) in lists.into_iter().filter(|(_, announced)| *announced) {
             filter.insert(member.to_owned(), true.into());
         }
-        if self.updates && !uris.is_empty() {
-            filter.insert("resourceSubscriptions".to_owned(), serde_json::json!(uris));
+        if self.updates && !wanted.uris.is_empty() {
+            filter.insert("resourceSubscriptions".to_owned(), serde_json::json!(&*wanted.uris));
+        }
+        let mut capabilities = Declared::everything().upward();
+        if self.tasks && !wanted.tasks.is_empty() {
+            filter.insert("taskIds".to_owned(), serde_json::json!(&*wanted.tasks));
+            // Who asks about tasks has to know them.
+            let extension = serde_json::json!({ TASKS_EXTENSION: {} });
+            capabilities = capabilities.with("extensions", &RawJson::encode(&extension));
         }
         if filter.is_empty() {
             return None;
@@ -69,7 +92,7 @@ impl Announces {
         let mut params = Params::parse(params.as_bytes().clone()).unwrap_or_default();
         params.add_meta(&[
             (VERSION, &RawJson::encode(version.as_str())),
-            (CAPABILITIES, &Declared::everything().upward()),
+            (CAPABILITIES, &capabilities),
             (CLIENT_INFO, &proxy_info()),
         ]);
         Some(params)
@@ -133,9 +156,17 @@ mod tests {
     use super::*;
 
     fn check(capabilities: &str, uris: &[&str], expected: Option<Value>) {
+        check_both(capabilities, uris, &[], expected);
+    }
+
+    fn check_both(capabilities: &str, uris: &[&str], tasks: &[&str], expected: Option<Value>) {
         let announces = Announces::of(&RawJson::parse(capabilities.to_owned()).unwrap());
-        let uris: Vec<Box<str>> = uris.iter().map(|uri| (*uri).into()).collect();
-        let params = announces.params(ProtocolVersion::V2026_07_28, &uris);
+        let names = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect();
+        let wanted = Wanted {
+            uris: names(uris),
+            tasks: names(tasks),
+        };
+        let params = announces.params(ProtocolVersion::V2026_07_28, &wanted);
         let filter = params.map(|params| params.to_raw().unwrap().decode::<Value>().unwrap()["notifications"].clone());
         assert_eq!(filter, expected, "{capabilities}");
     }
@@ -158,6 +189,14 @@ mod tests {
                 "resourceSubscriptions": ["a:1", "b:\""],
             })),
         );
+    }
+
+    #[test]
+    fn tasks_are_asked_about_where_they_are_known() {
+        let known = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+        check_both(known, &[], &[], None);
+        check_both(known, &[], &["t"], Some(json!({ "taskIds": ["t"] })));
+        check_both("{}", &[], &["t"], None);
     }
 
     #[test]

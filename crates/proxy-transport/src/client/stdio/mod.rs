@@ -126,6 +126,10 @@ impl Peer for StdioPeer {
         self.process.peer.watch(uris)
     }
 
+    fn watch_tasks(&self, ids: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        self.process.peer.watch_tasks(ids)
+    }
+
     fn is_open(&self) -> bool {
         self.process.peer.is_open()
     }

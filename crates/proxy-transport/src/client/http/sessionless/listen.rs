@@ -23,7 +23,7 @@ use super::super::reading::{Kind, Reading, small};
 use super::super::sse::Parser;
 use super::exchange;
 use super::headers::About;
-use crate::client::sessionless::listen::{Announces, Heard, hear};
+use crate::client::sessionless::listen::{Announces, Heard, Wanted, hear};
 
 /// What the stream is about.
 pub(super) struct Stream {
@@ -51,14 +51,14 @@ enum Opened {
 }
 
 impl Stream {
-    /// Keeps the stream open until the backend is gone. `wanted` are the resources whose updates are wanted.
-    pub(super) async fn run(self, mut wanted: watch::Receiver<Arc<[Box<str>]>>) {
+    /// Keeps the stream open until the backend is gone. `wanted` is what anybody wants to hear of.
+    pub(super) async fn run(self, mut wanted: watch::Receiver<Wanted>) {
         let mut open: Option<Box<Open>> = None;
         let (mut worked, mut missed) = (false, false);
         let mut pause = FIRST_PAUSE;
         loop {
-            let uris = wanted.borrow_and_update().clone();
-            let Some(params) = self.announces.params(self.version, &uris) else {
+            let now = wanted.borrow_and_update().clone();
+            let Some(params) = self.announces.params(self.version, &now) else {
                 (open, missed) = (None, false);
                 if wanted.changed().await.is_err() {
                     return;

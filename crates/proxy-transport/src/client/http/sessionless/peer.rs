@@ -18,7 +18,7 @@ use super::headers::About;
 use super::mirrors::{self, Page};
 use super::{Doubt, listen};
 use crate::client::sessionless::Manner;
-use crate::client::sessionless::listen::Announces;
+use crate::client::sessionless::listen::{Announces, Wanted};
 use crate::client::sessionless::meta;
 use crate::client::sessionless::rounds::converse;
 use crate::client::{BoxFuture, Connected, Hello, Peer};
@@ -26,7 +26,7 @@ use crate::client::{BoxFuture, Connected, Hello, Peer};
 /// A backend of the sessionless era. There is no connection to keep: it is open until it is closed.
 pub(in crate::client::http) struct SessionlessPeer {
     inner: Arc<Inner>,
-    watched: watch::Sender<Arc<[Box<str>]>>,
+    watched: watch::Sender<Wanted>,
     /// Ends the tasks of this peer.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -44,7 +44,7 @@ impl SessionlessPeer {
     pub(in crate::client::http) fn start(core: Arc<Core>, hello: Hello, downstream: Arc<dyn Downstream>) -> Connected {
         let (events, sender, receiver) = Events::new();
         let manner = Manner::of(&hello);
-        let (watched, wanted) = watch::channel(Arc::default());
+        let (watched, wanted) = watch::channel(Wanted::default());
         let peer = Self {
             inner: Arc::new(Inner {
                 core: core.clone(),
@@ -90,7 +90,12 @@ impl Peer for SessionlessPeer {
     }
 
     fn watch(&self, uris: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
-        self.watched.send_replace(uris);
+        self.watched.send_modify(|wanted| wanted.uris = uris);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn watch_tasks(&self, ids: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
+        self.watched.send_modify(|wanted| wanted.tasks = ids);
         Box::pin(async { Ok(()) })
     }
 
