@@ -74,13 +74,7 @@ fn adopt(call: &Arc<CallState>, wait: bool) {
                 session.streams.call_ended(&stream, resume);
             }
             (Some(_), None) => {}
-            (None, stream) => {
-                tracing::debug!("a call whose client has disconnected was cancelled");
-                if let Some(stream) = stream {
-                    session.streams.forget(&stream);
-                    stream.close();
-                }
-            }
+            (None, _) => tracing::debug!("a call whose client has disconnected was cancelled"),
         }
     };
     front.tasks.spawn_on(task, &runtime);

@@ -15,7 +15,7 @@ use super::lock;
 
 /// Most messages that wait for a slow reader.
 pub(super) const MAX_MESSAGES: usize = 1000;
-/// Most bytes of messages that wait for a slow reader.
+/// Most bytes of messages that wait for a slow reader; a single one may be larger.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
 /// A bounded queue of messages, each one line of JSON, with one reader.
@@ -67,7 +67,8 @@ impl Outbox {
             if merge && state.queue.contains(&event) {
                 return Push::Taken;
             }
-            if state.queue.len() >= MAX_MESSAGES || state.bytes + event.len() > MAX_BYTES {
+            let too_large = !state.queue.is_empty() && state.bytes + event.len() > MAX_BYTES;
+            if state.queue.len() >= MAX_MESSAGES || too_large {
                 return Push::Full;
             }
             state.bytes += event.len();

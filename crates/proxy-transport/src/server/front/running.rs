@@ -339,6 +339,8 @@ pub(super) struct Running {
     call: Arc<CallState>,
     session: Option<Arc<Entry>>,
     outcome: Option<Option<Answer>>,
+    /// The end was told to whoever polls.
+    done: bool,
     /// This is the task of a call that was handed over.
     orphan: bool,
     /// The request that is answered, where it is not the one that began the call.
@@ -391,6 +393,7 @@ impl Running {
             call,
             session,
             outcome: None,
+            done: false,
             orphan: false,
             id: None,
             held: None,
@@ -412,6 +415,7 @@ impl Running {
             call,
             session: None,
             outcome: None,
+            done: false,
             orphan: false,
             id: Some(id),
             held: Some(held.clone()),
@@ -431,6 +435,7 @@ impl Running {
             call: call.clone(),
             session: call.session().cloned(),
             outcome: None,
+            done: false,
             orphan: true,
             id: None,
             held: None,
@@ -503,7 +508,10 @@ impl Running {
         // What was said before the answer comes before it on the wire.
         match self.call.outbox.pop() {
             Some(event) => Poll::Ready(Step::Event(event)),
-            None => Poll::Ready(Step::Done(self.outcome.take().flatten())),
+            None => {
+                self.done = true;
+                Poll::Ready(Step::Done(self.outcome.take().flatten()))
+            }
         }
     }
 
@@ -541,6 +549,11 @@ impl Drop for Running {
                 self.call.reap();
                 self.call.outbox.close();
                 session.calls.leave(&self.call);
+                if let (false, Some(stream)) = (self.done, self.call.stream()) {
+                    // Nobody will ever write its end.
+                    session.streams.forget(stream);
+                    stream.close();
+                }
                 session.end(&front.sessions);
             }
             (None, _) if self.parted => {}

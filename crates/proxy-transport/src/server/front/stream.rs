@@ -341,8 +341,10 @@ impl State {
             .any(|event| matches!(event, Event::Message(waiting) if waiting == text))
     }
 
+    /// Whether no more may wait. Where nothing waits, even a large message may.
     fn is_full(&self, more: usize) -> bool {
-        self.end() - self.next >= MAX_MESSAGES as u64 || self.waiting + more > MAX_BYTES
+        let messages = self.end() - self.next;
+        messages >= MAX_MESSAGES as u64 || (messages > 0 && self.waiting + more > MAX_BYTES)
     }
 
     /// Another reader begins; the last one, woken, will find that it is done.

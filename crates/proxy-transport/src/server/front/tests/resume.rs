@@ -150,6 +150,34 @@ fn rest_now(body: &mut FrontBody) -> usize {
 }
 
 #[tokio::test]
+async fn a_call_that_nobody_will_finish_is_not_read_on() {
+    let world = world();
+    let session = world.open().await;
+    let body = world.stream_of(&session, "1", "talk_at_the_gate").await;
+    world.cancel(&session, "1").await;
+    drop(body);
+    assert_eq!(world.resume(&session, "1-0").await.unwrap_err(), 400);
+    assert_eq!(world.front.running_calls(), 0);
+}
+
+#[tokio::test]
+async fn a_single_message_may_be_larger_than_what_may_wait() {
+    let world = world();
+    let session = world.open().await;
+    let mut own = world.listen(&session).await;
+    let large = notification("notifications/message", &json!({ "data": "x".repeat(2_000_000) }));
+    world.front.broadcast(&large);
+    assert!(read_event(&mut own).await.is_some());
+    // Two of them are one too many.
+    world.front.broadcast(&large);
+    world.front.broadcast(&large);
+    assert!(read_event(&mut own).await.is_some());
+    assert_eq!(read_event(&mut own).await, None);
+    let mut own = world.resume(&session, "1-2").await.unwrap();
+    assert_eq!(read_event(&mut own).await.unwrap().0, "1-3");
+}
+
+#[tokio::test]
 async fn each_stream_replays_its_own() {
     let world = world();
     let session = world.open().await;
