@@ -16,8 +16,8 @@ use tokio::time::Sleep;
 
 use super::lock;
 use super::outbox;
-use super::running::CallState;
 use super::session::Entry;
+use super::state::CallState;
 use super::stream::Stream;
 use super::streams::Reach;
 

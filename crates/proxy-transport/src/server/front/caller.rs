@@ -77,7 +77,7 @@ impl Caller {
         match found {
             Found::Live(entry) => Ok(entry),
             Found::Expired(entry) => {
-                front.end(&entry, super::running::Cause::SessionEnded);
+                front.end(&entry, super::state::Cause::SessionEnded);
                 Err(unknown_session())
             }
             Found::Unknown => Err(unknown_session()),

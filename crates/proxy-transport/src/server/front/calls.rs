@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::lock;
-use super::running::{CallState, Cause};
+use super::state::{CallState, Cause};
 
 /// Most calls that run in one session at a time.
 pub(super) const MAX_CALLS: usize = 4096;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::running::Cause;
+use super::state::Cause;
 use super::{Front, Inner};
 
 /// How long cancelled calls get to say so.

@@ -13,7 +13,8 @@ use super::answer::Answer;
 use super::caller::{Caller, unknown_session};
 use super::calls::NotEntered;
 use super::respond::Refusal;
-use super::running::{Running, Step, Ways};
+use super::running::{Running, Step};
+use super::state::Ways;
 
 /// What one POST waits for.
 pub(super) enum Job {

@@ -35,6 +35,7 @@ mod running;
 mod session;
 mod sessionless;
 mod sse;
+mod state;
 mod stdio;
 mod stream;
 mod streams;
@@ -60,8 +61,8 @@ use caller::Caller;
 use calls::CallTable;
 use guard::Guard;
 use respond::Refusal;
-use running::Cause;
 use session::{Entry, Sessions};
+use state::Cause;
 use streams::Reach;
 
 use super::App;

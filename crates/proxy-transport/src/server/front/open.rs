@@ -13,8 +13,8 @@ use super::caller::Caller;
 use super::guard::Accept;
 use super::post::answered;
 use super::respond::{Refusal, SESSION_ID};
-use super::running::Cause;
 use super::session::{Entry, Sessions};
+use super::state::Cause;
 use crate::server::Welcome;
 
 /// Most bytes of `capabilities` and `clientInfo` together: they are kept as long as the session.

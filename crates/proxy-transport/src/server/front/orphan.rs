@@ -11,7 +11,8 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 
-use super::running::{CallState, Running, Step};
+use super::running::{Running, Step};
+use super::state::CallState;
 
 /// Most calls that go on without their client at a time, in the whole process; one more is cancelled instead.
 const MAX_ORPHANS: usize = 10_000;

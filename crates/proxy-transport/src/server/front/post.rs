@@ -24,8 +24,9 @@ use super::intake::collect;
 use super::job::{Begun, Item, Job, begin};
 use super::open::open;
 use super::respond::{Refusal, empty, events, json};
-use super::running::{Cause, Step, Ways, cancelled};
+use super::running::{Step, cancelled};
 use super::sessionless;
+use super::state::{Cause, Ways};
 
 /// Most messages of a batch.
 const MAX_BATCH: usize = 100;

@@ -22,7 +22,7 @@ use super::answer::Answer;
 use super::budget::Budget;
 use super::lock;
 use super::outbox::{MAX_BYTES, MAX_MESSAGES, Push};
-use super::running::CallState;
+use super::state::CallState;
 
 /// A stream of a session: of one of its calls, or its own.
 pub(super) struct Stream {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::budget::{Budget, Total};
 use super::lock;
 use super::outbox::Push;
-use super::running::CallState;
+use super::state::CallState;
 use super::stream::{Gap, Reader, Stream};
 
 /// Most streams of the session's own; one more ends the one that was left first, else the oldest.

@@ -30,7 +30,7 @@ use super::caller::Caller;
 use super::job::{Begun, Job, begin};
 use super::open::enter;
 use super::respond::Refusal;
-use super::running::{Cause, Ways};
+use super::state::{Cause, Ways};
 use super::stream::{Event, Reader};
 use super::{Front, Inner, post, sessionless};
 use crate::client::duplex::framing::{FrameError, Incoming, Outgoing};

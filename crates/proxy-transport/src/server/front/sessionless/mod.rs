@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Which era a request speaks is decided anew for each. What differs from the session era is here; calls run in the same
-//! [`Running`], which knows this era by its [`Audience`](super::running::Audience).
+//! [`Running`], which knows this era by its [`Audience`](super::state::Audience).
 
 mod discover;
 mod dress;
@@ -31,7 +31,8 @@ use super::guard::Accept;
 use super::job::Job;
 use super::post::{answered, finish, unreadable};
 use super::respond::{PROTOCOL_VERSION, Refusal, SESSION_ID, empty, events, json, method_not_allowed};
-use super::running::{Running, Ways};
+use super::running::Running;
+use super::state::Ways;
 
 pub(super) use discover::About;
 pub(super) use dress::{Subject, finished};

@@ -14,7 +14,7 @@ use mcp_proxy_core::{Error, Principal, Reply, RpcError, codes};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::super::running::{CallState, Cause};
+use super::super::state::{CallState, Cause};
 use super::super::{Inner, lock};
 use super::seal::{Seal, Ticket};
 
