@@ -207,7 +207,7 @@ impl Inner {
             client: &call.client,
         };
         let answer = exchange(&self.core, outgoing).await?;
-        if sets_level {
+        if sets_level && matches!(answer.reply, Reply::Result(_)) {
             upstream.level.note(&call.params);
         }
         Ok(answer)

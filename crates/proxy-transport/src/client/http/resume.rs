@@ -27,7 +27,13 @@ impl Reading<'_> {
         };
         let asked = parser.retry_ms().map(Duration::from_millis);
         for attempt in 0..ATTEMPTS {
-            let pause = asked.unwrap_or(FIRST_PAUSE * (1 << attempt)).max(SHORTEST_PAUSE);
+            let own = FIRST_PAUSE * (1 << attempt);
+            let pause = match asked {
+                Some(asked) if attempt == 0 => asked.max(SHORTEST_PAUSE),
+                // It could not be had when the backend said, so it is more than a change of connections.
+                Some(asked) => asked.max(own),
+                None => own,
+            };
             beside(&mut self.patience, relay, tokio::time::sleep(pause)).await?;
             let request = self.core.get(upstream, Some(&last_id));
             let opening = open(self.core, request, upstream.id.is_some());

@@ -73,11 +73,7 @@ async fn calls_at_once_get_sessions_of_their_own_up_to_a_bound() {
     for _ in 0..20 {
         calls.spawn(connected.peer.call(sessionless(call(), "{}")));
     }
-    let mut last = 0;
-    while last < 20 {
-        last = script.count(|seen| seen.method() == "tools/call");
-        tokio::task::yield_now().await;
-    }
+    soon(script.wait_for_count(|seen| seen.method() == "tools/call", 20)).await;
     for _ in 0..20 {
         gate.notify_one();
         soon(calls.join_next()).await.unwrap().unwrap().unwrap();

@@ -204,6 +204,18 @@ impl Script {
         }
     }
 
+    /// Waits for that many requests.
+    pub(super) async fn wait_for_count(&self, wanted: impl Fn(&Seen) -> bool, count: usize) {
+        let mut changed = self.changed.clone();
+        loop {
+            changed.borrow_and_update();
+            if self.count(&wanted) >= count {
+                return;
+            }
+            changed.changed().await.unwrap();
+        }
+    }
+
     /// How many connections have been closed.
     pub(super) fn closed(&self) -> usize {
         self.closed.load(Ordering::SeqCst)

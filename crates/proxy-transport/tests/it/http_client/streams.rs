@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mcp_proxy_core::SessionKey;
 use mcp_proxy_core::json::RawJson;
+use mcp_proxy_transport::client::options::SessionMode;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
@@ -147,6 +148,54 @@ async fn outside_calls_the_client_of_the_session_is_meant() {
             .await;
         soon(clients.wait_for(to, method)).await;
     }
+}
+
+#[tokio::test]
+async fn on_a_shared_session_only_the_only_call_is_meant() {
+    let gate = Arc::new(Notify::new());
+    let wait = gate.clone();
+    let backend = Streaming::start(move |seen| {
+        let mut steps = vec![Step::Wait(wait.clone())];
+        steps.extend(result(seen));
+        steps
+    })
+    .await;
+    let mut options = options(&backend.script);
+    options.session = SessionMode::Shared;
+    let (_connector, connected) = connect_to(options, Arc::new(Clients::default())).await;
+    // The stream is there once something came on it.
+    backend
+        .say("s0", r#"{"jsonrpc":"2.0","id":0,"method":"roots/list"}"#)
+        .await;
+    let of_nobody = backend.answer("\"id\":0").await;
+    assert_eq!(of_nobody.body, r#"{"jsonrpc":"2.0","id":0,"result":{"roots":[]}}"#);
+
+    let mut running = JoinSet::new();
+    let count = |wanted: usize| {
+        let script = &backend.script;
+        async move { soon(script.wait_for_count(|seen| seen.method() == "tools/call", wanted)).await }
+    };
+    for key in 1..3 {
+        let (_, handle) = Client::answering(move |_, _| {
+            let answer = RawJson::parse(format!(r#"{{"by":{key}}}"#)).unwrap();
+            Box::pin(async move { Ok(Reply::Result(answer)) })
+        });
+        let mut asked = of_session(call(), key);
+        asked.client = handle;
+        running.spawn(connected.peer.call(asked));
+        count(key as usize).await;
+        backend.say("s0", &ASK.replace("\"q\"", &format!("\"q{key}\""))).await;
+        let answer = backend.answer(&format!("\"q{key}\"")).await;
+        let expected = match key {
+            1 => r#""result":{"by":1}"#,
+            _ => r#""error":{"code":-32600"#,
+        };
+        assert!(answer.body.contains(expected), "{}", answer.body);
+    }
+    gate.notify_one();
+    soon(running.join_next()).await.unwrap().unwrap().unwrap();
+    gate.notify_one();
+    soon(running.join_next()).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
