@@ -8,6 +8,10 @@
 //!     answer · progress · log · list_changed · ping · question ──► a task each, until the client has answered
 //! ```
 //!
+//! Opening a connection finds out which era the backend speaks (`opening`). In the session era it asks clients by requests
+//! of its own (`asking`, `callers`) and reports updates of single resources (`watching`); in the other it asks by its
+//! results, which `client::sessionless` turns into rounds, and reports on one subscription (`listening`).
+//!
 //! The two tasks never wait for each other, nor for a client: pipes fill up in both directions, and whoever then waits
 //! to write before it reads on waits for ever. Ids count up and never repeat, not even over several connections to the
 //! same backend, so that a late answer cannot be taken for another call's.
@@ -257,9 +261,11 @@ impl Peer for DuplexPeer {
 
     fn notify(&self, client: SessionKey, notification: Notification) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            match self.inner.link.behalf.owner == Some(client) {
-                true => self.inner.link.notify(&notification).await,
-                // Told on behalf of one, a shared backend would take it for all.
+            let link = &self.inner.link;
+            // Told on behalf of one, a shared backend would take it for all; and one without sessions knows of nothing that
+            // a client could tell it.
+            match link.behalf.owner == Some(client) && !matches!(link.era(), Some(Era::Sessionless(_))) {
+                true => link.notify(&notification).await,
                 false => Ok(()),
             }
         })

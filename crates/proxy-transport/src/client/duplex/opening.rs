@@ -6,13 +6,14 @@
 //! again.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_proxy_core::{Call, Error, Method};
+use mcp_proxy_core::{Call, Error, Method, Reply};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::call::Waiter;
-use super::link::Era;
+use super::link::{Era, Link};
 use super::{DuplexPeer, call, handshake, listening};
 use crate::client::Hello;
 use crate::client::sessionless::Manner;
@@ -63,9 +64,9 @@ async fn ask(peer: &DuplexPeer, memory: &Memory) -> Result<Hello, Error> {
     let question = Call::new(Method::Discover).with_params(discover::params());
     let mut question = call::begin(link, question, |_| {}).await?;
     let opened = match timeout(PATIENCE, question.end()).await {
-        Ok(Ok(reply)) => match discover::judge(&reply) {
-            Verdict::Sessionless(hello) => Ok(*hello),
-            Verdict::Session => handshake::handshake(peer).await,
+        Ok(Ok(reply)) => match understood(link, reply).await {
+            Some(hello) => Ok(hello),
+            None => handshake::handshake(peer).await,
         },
         // A malformed answer: it did not understand.
         Ok(Err(_)) if link.is_open() => handshake::handshake(peer).await,
@@ -77,6 +78,21 @@ async fn ask(peer: &DuplexPeer, memory: &Memory) -> Result<Hello, Error> {
         memory.speaks_sessions();
     }
     opened
+}
+
+/// What an answer to the question says of a backend that speaks the sessionless era. One that refuses the revision and
+/// names it all the same is asked again, once.
+async fn understood(link: &Arc<Link>, mut reply: Reply) -> Option<Hello> {
+    if discover::names_a_revision(&reply) {
+        let again = Call::new(Method::Discover).with_params(discover::params());
+        if let Ok(Ok(second)) = timeout(PATIENCE, call::send(link, again)).await {
+            reply = second;
+        }
+    }
+    match discover::judge(&reply) {
+        Verdict::Sessionless(hello) => Some(*hello),
+        Verdict::Session => None,
+    }
 }
 
 /// Opens a session while the question is still open: the backend may just be slow to start. Whether it then takes the

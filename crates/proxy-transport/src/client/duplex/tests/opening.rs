@@ -108,6 +108,35 @@ async fn a_backend_that_is_slow_to_start_has_the_last_word() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_names_our_revision_is_asked_again_once() {
+    for knows in [true, false] {
+        let (peer, _events, mut backend) = connected(4096);
+        let refused = r#""error":{"code":-32022,"message":"no","data":{"supported":["2026-07-28"]}}"#;
+        let script = async {
+            let id = id_of(&backend.read().await, &Method::Discover);
+            backend
+                .write(&format!(r#"{{"jsonrpc":"2.0","id":{id},{refused}}}"#))
+                .await;
+            let id = id_of(&backend.read().await, &Method::Discover);
+            if knows {
+                backend
+                    .write(&format!(
+                        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"supportedVersions":["2026-07-28"]}}}}"#
+                    ))
+                    .await;
+            } else {
+                backend
+                    .write(&format!(r#"{{"jsonrpc":"2.0","id":{id},{refused}}}"#))
+                    .await;
+                shake(&mut backend).await;
+            }
+        };
+        let (hello, ()) = tokio::join!(peer.open(), script);
+        assert_eq!(hello.unwrap().version.is_sessionless(), knows);
+    }
+}
+
+#[tokio::test]
 async fn a_backend_that_ends_at_the_question_is_spared_it_next_time() {
     let options = DuplexOptions::new("test");
     let memory = options.memory.clone().unwrap();

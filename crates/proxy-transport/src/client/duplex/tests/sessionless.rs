@@ -246,6 +246,22 @@ async fn a_request_of_such_a_backend_is_refused() {
 }
 
 #[tokio::test]
+async fn what_clients_tell_is_kept_from_such_a_backend() {
+    let behalf = Behalf::client(
+        SessionKey(1),
+        &Declared::nothing(),
+        <dyn mcp_proxy_core::Downstream>::nobody(),
+    );
+    let (peer, _events, mut backend) = opened("{}", behalf).await;
+    let roots = Notification {
+        method: Method::RootsChanged,
+        params: Params::absent(),
+    };
+    peer.notify(SessionKey(1), roots).await.unwrap();
+    backend.caught_up(&peer).await;
+}
+
+#[tokio::test]
 async fn the_log_level_of_a_session_follows_callers_without_one() {
     let (peer, _events, mut backend) = connected(4096);
     peer.inner.link.speaks(link::Era::Session { logs: true });

@@ -1,25 +1,26 @@
 //! What the tasks and calls of one connection share: which calls wait for what, and whether it is still open.
 
+mod attribution;
+
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use mcp_proxy_core::json::{Notification, Params, RawJson, RequestId};
-use mcp_proxy_core::{Error, ErrorKind, Method, Reply};
+use mcp_proxy_core::json::Notification;
+use mcp_proxy_core::{Error, ErrorKind, Reply};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::asking::{Open, Verdict};
+use super::asking::Open;
 use super::behalf::Behalf;
-use super::callers::{Caller, Callers, Running};
+use super::callers::Callers;
 use super::level::Level;
 use super::listening::Listening;
 use super::waiting::{Outbound, Waiting};
 use super::{DuplexOptions, wire};
-use crate::client::questions;
 use crate::client::sessionless::Manner;
 
 /// The state of one connection. Its lock is held for a few instructions at a time.
@@ -186,75 +187,6 @@ impl Link {
         self.state().waiting.get(&id).map(|entry| entry.call.clone())
     }
 
-    /// The newest call of the one client that a message without address can be meant for; `None` when it could be several
-    /// clients', or nobody's.
-    pub(super) fn only_client(&self) -> Option<Arc<Waiting>> {
-        let state = self.state();
-        match state.callers.running() {
-            Running::One(caller) => state.newest(caller).map(|(_, call)| call),
-            _ => None,
-        }
-    }
-
-    /// Finds out whom the backend asks, and asks: the client of a running call, or whose own connection this is.
-    pub(super) fn attribute(&self, id: &RequestId, method: Method, params: Params) -> Verdict {
-        let (end, ended) = oneshot::channel();
-        let (client, calls) = {
-            let state = self.state();
-            if state.closed.is_some() || state.questions.contains(id) {
-                return Verdict::Repeated;
-            }
-            match (state.callers.running(), self.behalf.owner) {
-                (Running::One(caller), _) => match state.newest(caller) {
-                    Some((_, call)) => (Some(call.client.clone()), state.sent_by(caller)),
-                    None => (None, Vec::new()),
-                },
-                (Running::Several, None) => return Verdict::Answer(questions::ambiguous()),
-                _ => (None, Vec::new()),
-            }
-        };
-        // Outside the lock: the client's side may call back.
-        let asked = match (client, self.behalf.owner) {
-            (Some(client), _) => client.ask(method.clone(), params),
-            (None, Some(owner)) => Some(self.behalf.downstream.ask(owner, method.clone(), params)),
-            (None, None) => None,
-        };
-        let Some(asked) = asked else {
-            return Verdict::Answer(questions::of_nobody(&method));
-        };
-        let mut state = self.state();
-        // Its calls may have ended meanwhile; those that are left decide.
-        let left: Vec<u64> = calls
-            .iter()
-            .copied()
-            .filter(|call| state.waiting.contains_key(call))
-            .collect();
-        if !calls.is_empty() && left.is_empty() {
-            return Verdict::Answer(questions::of_nobody(&method));
-        }
-        state.questions.add(id.clone(), left, end);
-        Verdict::Ask { asked, end: ended }
-    }
-
-    /// A question has been answered: the calls it is about wait for the backend again.
-    pub(super) fn close_question(&self, id: &RequestId) {
-        let mut state = self.state();
-        let calls = state.questions.close(id);
-        state.hear(&calls);
-    }
-
-    /// The backend takes a question of its own back.
-    pub(super) fn withdraw_question(&self, id: &RawJson) {
-        let mut state = self.state();
-        let calls = state.questions.withdraw(id);
-        state.hear(&calls);
-    }
-
-    /// Whether the client of a call is being asked about it: then it is not the backend that is silent.
-    pub(super) fn is_asking(&self, id: u64) -> bool {
-        self.state().questions.are_about(id)
-    }
-
     /// Tells the backend something short, unless it has stopped reading.
     pub(super) fn tell(&self, text: Bytes) -> bool {
         self.control.try_send(text).is_ok()
@@ -343,26 +275,6 @@ impl State {
         self.callers.leave(entry.call.caller);
         self.questions.call_ended(id);
         Some(entry)
-    }
-
-    /// The backend has something to do for these calls again.
-    fn hear(&self, calls: &[u64]) {
-        for entry in calls.iter().filter_map(|call| self.waiting.get(call)) {
-            entry.call.hear();
-        }
-    }
-
-    /// The newest call of a client that was sent.
-    fn newest(&self, caller: Caller) -> Option<(u64, Arc<Waiting>)> {
-        let sent = self.waiting.iter().filter(|(_, entry)| entry.call.is_sent_by(caller));
-        let (id, entry) = sent.max_by_key(|(id, _)| **id)?;
-        Some((*id, entry.call.clone()))
-    }
-
-    /// All calls of a client that were sent.
-    fn sent_by(&self, caller: Caller) -> Vec<u64> {
-        let sent = self.waiting.iter().filter(|(_, entry)| entry.call.is_sent_by(caller));
-        sent.map(|(id, _)| *id).collect()
     }
 }
 
