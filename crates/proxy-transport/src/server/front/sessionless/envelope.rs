@@ -20,6 +20,9 @@ const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 /// The header that names the tool, prompt, resource or task.
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
+/// Most bytes of what a request says of its client: a stream keeps them as long as it lasts.
+const MAX_BYTES: usize = 64 * 1024;
+
 /// What a request says of its client.
 pub(super) struct Envelope {
     pub(super) version: ProtocolVersion,
@@ -39,6 +42,12 @@ impl Envelope {
         let version = version.ok_or_else(|| missing(keys::VERSION))?;
         let capabilities = params.meta(keys::CAPABILITIES).filter(RawJson::is_object);
         let capabilities = capabilities.ok_or_else(|| missing(keys::CAPABILITIES))?;
+        let client_info = params.meta(keys::CLIENT_INFO);
+        let info_len = client_info.as_ref().map_or(0, |info| info.as_bytes().len());
+        if capabilities.as_bytes().len() + info_len > MAX_BYTES {
+            let message = "what `_meta` says of the client is larger than 65536 bytes";
+            return Err(Refused::bad(codes::INVALID_PARAMS, message));
+        }
         let version = ProtocolVersion::parse(&version)
             .filter(|version| version.is_sessionless())
             .ok_or_else(|| unsupported(&version))?;
@@ -59,7 +68,7 @@ impl Envelope {
         }
         Ok(Self {
             version,
-            declared: Arc::new(Declared::new(capabilities, params.meta(keys::CLIENT_INFO))),
+            declared: Arc::new(Declared::new(capabilities, client_info)),
             log_level,
         })
     }

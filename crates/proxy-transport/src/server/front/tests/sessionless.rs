@@ -198,6 +198,9 @@ async fn a_request_without_what_the_era_demands_is_refused() {
         .post(&heads, r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
         .await
         .refused(400, -32602);
+    let wide = with(|options| options.body_bytes = 1_000_000);
+    let boast = json!({ version: "2026-07-28", capabilities: { "x": "y".repeat(70_000) } });
+    wide.post(&heads, list(boast)).await.refused(400, -32602);
     for revision in ["2099-01-01", "1999-01-01", "2025-11-25", "draft"] {
         let headers = [("mcp-protocol-version", revision), ("mcp-method", "tools/list")];
         let answer = world
