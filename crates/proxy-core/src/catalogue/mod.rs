@@ -32,7 +32,8 @@ pub use capabilities::Feature;
 pub use freshness::Freshness;
 pub use mirror::{Mirror, decode_header, encode_header};
 pub use task::{
-    TaskSupport, created_task, localise_related_task, localise_task_result, public_task_id, without_related_task,
+    TaskSupport, created_task, localise_related_task, localise_task_result, localise_task_status, public_task_id,
+    without_related_task,
 };
 pub use uris::localise_result;
 

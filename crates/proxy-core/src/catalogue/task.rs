@@ -4,7 +4,7 @@
 //! backend's name holds no dot.
 
 use crate::Method;
-use crate::json::{Params, Path, RawJson};
+use crate::json::{Params, Path, RawJson, Slot};
 
 /// What a tool says of being called as a task (2025-11-25, `execution.taskSupport`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,14 @@ pub fn localise_task_result(method: &Method, result: RawJson, backend: &str) -> 
 pub fn created_task(result: &RawJson) -> Option<String> {
     let id = result.get("task")?.get("taskId")?;
     id.string().map(Into::into)
+}
+
+/// Makes the task id of a notification about a task public; gives the backend's own.
+pub fn localise_task_status(params: &mut Params, backend: &str) -> Option<String> {
+    let id = params.string(Slot::TaskId)?.into_owned();
+    params.set_string(Slot::TaskId, &public_task_id(backend, &id));
+    localise_related_task(params, backend);
+    Some(id)
 }
 
 /// Makes the id of the task that a message says it belongs to public (2025-11-25).

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mcp_proxy_core::catalogue::{BackendIndex, localise_related_task, public_task_id};
+use mcp_proxy_core::catalogue::{BackendIndex, localise_related_task, localise_task_status};
 use mcp_proxy_core::json::{Notification, Params, Slot};
 use mcp_proxy_core::names::Namespace;
 use mcp_proxy_core::{Asked, Downstream, Error, ErrorKind, Method, SessionKey};
@@ -80,11 +80,11 @@ impl BackendDownstream {
                 self.interest.listeners(self.backend, About::Resource, &uri)
             }
             Method::TaskChanged => {
-                let id = self.public_task(params)?;
+                let id = localise_task_status(params, &self.name)?;
                 self.interest.listeners(self.backend, About::Task, &id)
             }
             Method::TaskStatus => {
-                let id = self.public_task(params)?;
+                let id = localise_task_status(params, &self.name)?;
                 let owner = to.or_else(|| self.interest.task_owner(self.backend, &id));
                 owner.into_iter().collect()
             }
@@ -101,13 +101,5 @@ impl BackendDownstream {
             }
         };
         Some((to, notification))
-    }
-
-    /// Makes the task id of a notification public; gives the backend's own.
-    fn public_task(&self, params: &mut Params) -> Option<String> {
-        let id = params.string(Slot::TaskId)?.into_owned();
-        params.set_string(Slot::TaskId, &public_task_id(&self.name, &id));
-        localise_related_task(params, &self.name);
-        Some(id)
     }
 }

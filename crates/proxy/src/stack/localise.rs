@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mcp_proxy_core::catalogue::{
-    BackendIndex, created_task, localise_related_task, localise_result, localise_task_result,
+    BackendIndex, created_task, localise_related_task, localise_result, localise_task_result, localise_task_status,
 };
 use mcp_proxy_core::json::{Params, Slot};
 use mcp_proxy_core::names::Namespace;
@@ -151,7 +151,11 @@ struct TaskPort {
 
 impl ClientPort for TaskPort {
     fn notify(&self, mut message: Interim) -> bool {
-        localise_related_task(&mut message.params, &self.owner.name);
+        if message.method == Method::TaskStatus {
+            localise_task_status(&mut message.params, &self.owner.name);
+        } else {
+            localise_related_task(&mut message.params, &self.owner.name);
+        }
         self.client.notify(message)
     }
 

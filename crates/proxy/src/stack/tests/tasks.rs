@@ -214,6 +214,10 @@ async fn what_comes_in_between_names_the_task_as_the_client_knows_it() {
             params: params(),
         });
         drop(call.client.ask(Method::Elicit, params()));
+        call.client.notify(Notification {
+            method: Method::TaskStatus,
+            params: Params::parse(r#"{"taskId":"t"}"#).unwrap(),
+        });
         ok("{}")
     });
     let told = Arc::new(Told::default());
@@ -221,7 +225,10 @@ async fn what_comes_in_between_names_the_task_as_the_client_knows_it() {
     made.client = ClientHandle::new(told.clone());
     service.call(made).await.unwrap();
     let expected = message.replace("\"t\"", "\"old.t\"");
-    assert_eq!(*told.0.lock().unwrap(), [expected.as_str(), expected.as_str()]);
+    assert_eq!(
+        *told.0.lock().unwrap(),
+        [expected.as_str(), expected.as_str(), r#"{"taskId":"old.t"}"#]
+    );
 }
 
 #[tokio::test]
