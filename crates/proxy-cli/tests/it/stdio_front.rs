@@ -227,10 +227,7 @@ async fn sdk_clients_start_it_as_their_server() {
         // The TypeScript clients may see the answer before the messages that came with it, and then forget them.
         match client {
             Client::TypeScriptV1 | Client::TypeScriptV2 => {
-                assert!(
-                    !progress.is_empty() && whole.starts_with(&progress),
-                    "{client:?}: {progress:?}"
-                );
+                assert!(whole.starts_with(&progress), "{client:?}: {progress:?}");
             }
             _ => assert_eq!(progress, whole, "{client:?}"),
         }
