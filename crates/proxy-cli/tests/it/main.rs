@@ -11,6 +11,7 @@
 //! - `chain`: a proxy behind a proxy;
 //! - `faults`: backends are killed and hang, the proxy itself is killed;
 //! - `conformance`: the published conformance suite through the proxy;
+//! - `transparency`: one script of calls with and without the proxy, transcript against transcript;
 //! - `commands`: the command line;
 //! - `stdio_front`: the proxy as a program that a client starts;
 //! - `streams_front`: clients over WebSocket and HTTP+SSE.
@@ -28,3 +29,4 @@ mod isolation;
 mod stdio_front;
 mod streams_front;
 mod support;
+mod transparency;

@@ -1,6 +1,7 @@
 //! Backends as they come: with sessions or without, with many pages, talkative, faulty, stubborn. Each fault stays with
 //! the calls it concerns.
 
+mod odd;
 mod sockets;
 mod wire;
 

@@ -5,6 +5,7 @@
 //! have: every pairing is run, and where the eras differ it is the proxy that translates. The suite uses the fixture's own
 //! names, so the backend has no namespace.
 
+mod clients;
 mod servers;
 
 use std::collections::BTreeSet;

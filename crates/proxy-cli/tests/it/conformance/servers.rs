@@ -8,15 +8,22 @@ use super::super::support::{Config, HttpServer, Part, Peers, ProxyUnderTest, fix
 use super::{marked, suite};
 
 /// What the fixture speaks.
-const ERAS: [&str; 2] = ["session", "both"];
+const ERAS: [&str; 3] = ["session", "sessionless", "both"];
 
 /// How many scenarios a revision has for servers, scored and not.
 const SESSION: (&str, usize) = ("2025-11-25", 30 + 3);
+const SESSIONLESS: (&str, usize) = ("2026-07-28", 37 + 13);
 
 #[derive(Clone, Copy)]
 enum Transport {
     Stdio,
+    Http,
     WebSocket,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_session_era_passes_over_http() {
+    passes(SESSION, Transport::Http).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,12 +36,27 @@ async fn the_session_era_passes_over_web_socket() {
     passes(SESSION, Transport::WebSocket).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sessionless_era_passes_over_http() {
+    passes(SESSIONLESS, Transport::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sessionless_era_passes_over_stdio() {
+    passes(SESSIONLESS, Transport::Stdio).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sessionless_era_passes_over_web_socket() {
+    passes(SESSIONLESS, Transport::WebSocket).await;
+}
+
 /// What cannot pass, and why.
-fn cannot_pass(revision: &str, era: &str) -> BTreeSet<&'static str> {
+fn cannot_pass(revision: &str, era: &str, transport: Transport) -> BTreeSet<&'static str> {
     if (revision, era) != ("2026-07-28", "session") {
         return BTreeSet::new();
     }
-    BTreeSet::from([
+    let mut scenarios = BTreeSet::from([
         // The scenario wants the question under the server's own key, and a request of the session era has none.
         "input-required-result-basic-elicitation",
         // A server of the session era asks one thing at a time.
@@ -49,7 +71,22 @@ fn cannot_pass(revision: &str, era: &str) -> BTreeSet<&'static str> {
         "tasks-dispatch-and-envelope",
         "tasks-required-task-error",
         "tasks-mrtr-composition",
-    ])
+    ]);
+    if !matches!(transport, Transport::Http) {
+        // The first scenario above leaves its call unanswered. On a pipe that all clients share, a question does not say
+        // which call it belongs to; while that call waits, the next one could be either's, and is put to nobody.
+        scenarios.extend([
+            "input-required-result-basic-list-roots",
+            "input-required-result-basic-sampling",
+            "input-required-result-capability-check",
+            "input-required-result-multi-round",
+            "input-required-result-non-tool-request",
+            "input-required-result-request-state",
+            "input-required-result-result-type",
+            "input-required-result-tampered-state",
+        ]);
+    }
+    scenarios
 }
 
 /// Runs one revision in front of the fixture in each of its eras.
@@ -66,7 +103,7 @@ async fn passes((revision, count): (&'static str, usize), transport: Transport) 
     while let Some(done) = runs.join_next().await {
         let (era, said) = done.expect("a run does not panic");
         let (failed, passed) = (marked(&said, "✗ "), marked(&said, "✓ "));
-        let expected = cannot_pass(revision, era);
+        let expected = cannot_pass(revision, era, transport);
         if failed != expected || failed.len() + passed.len() != count {
             let unexpected: Vec<_> = failed.difference(&expected).collect();
             let gone: Vec<_> = expected.difference(&failed).collect();
@@ -88,6 +125,11 @@ async fn run(peers: &Peers, revision: &str, era: &str, transport: Transport) -> 
             let mut command = fixture_command("fixture").await;
             command.extend(["--era".to_owned(), era.to_owned()]);
             (None, Config::new().stdio("fixture", &command, &[], own_names))
+        }
+        Transport::Http => {
+            let server = HttpServer::fixture(0, &["--era", era]).await;
+            let config = Config::new().http("fixture", &server.url(), own_names);
+            (Some(server), config)
         }
         Transport::WebSocket => {
             let server = HttpServer::web_socket_fixture(&["--era", era]).await;

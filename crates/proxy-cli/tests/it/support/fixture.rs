@@ -38,7 +38,9 @@ impl HttpServer {
         Self::start_fixture("ws", 0, more).await
     }
 
-    async fn start_fixture(transport: &str, port: u16, more: &[&str]) -> Self {
+    /// The fixture server on any transport that has a port.
+    pub(crate) async fn start_fixture(transport: &str, port: u16, more: &[&str]) -> Self {
+        let transport = if transport == "websocket" { "ws" } else { transport };
         let mut command = Command::new(fixture_binary().await);
         command
             .args(["--transport", transport, "--port", &port.to_string()])

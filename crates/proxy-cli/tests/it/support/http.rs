@@ -188,24 +188,56 @@ impl Arriving {
         Some(String::from_utf8_lossy(frame?.ok()?.data_ref()?).into_owned())
     }
 
+    /// The next message and its text, be the answer an event stream or one JSON text; `None` at its end.
+    pub(crate) async fn next_any(&mut self) -> Option<(Value, String)> {
+        let kind = self.headers.get("content-type").and_then(|kind| kind.to_str().ok());
+        if kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            return self.next_event().await;
+        }
+        while let Some(frame) = self.frame().await {
+            self.buffer.extend_from_slice(&frame);
+        }
+        let text = String::from_utf8(std::mem::take(&mut self.buffer)).expect("UTF-8");
+        (!text.is_empty()).then(|| (serde_json::from_str(&text).expect("JSON"), text))
+    }
+
     /// The next message of an event stream; `None` at its end. Comments and empty events are passed over.
     pub(crate) async fn next_message(&mut self) -> Option<Value> {
+        Some(self.next_event().await?.0)
+    }
+
+    async fn next_event(&mut self) -> Option<(Value, String)> {
+        // What was looked through without finding an end of an event is not looked through again: answers are large.
+        let mut seen = 0;
         loop {
-            let text = String::from_utf8_lossy(&self.buffer).replace("\r\n", "\n");
-            if let Some((event, rest)) = text.split_once("\n\n") {
-                let message = messages(event).pop();
-                self.buffer = rest.as_bytes().to_vec();
-                match message {
-                    Some(message) => return Some(message),
+            if let Some((end, rest)) = end_of_event(&self.buffer, seen) {
+                let event = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+                self.buffer.drain(..rest);
+                seen = 0;
+                match messages(&event).pop() {
+                    Some(message) => return Some((message, event)),
                     None => continue,
                 }
             }
-            let frame = tokio::time::timeout(ANSWER_LIMIT, self.body.frame())
-                .await
-                .expect("the stream says something");
-            self.buffer.extend_from_slice(frame?.ok()?.data_ref()?);
+            seen = self.buffer.len().saturating_sub(3);
+            let frame = self.frame().await?;
+            self.buffer.extend_from_slice(&frame);
         }
     }
+
+    async fn frame(&mut self) -> Option<Bytes> {
+        let frame = tokio::time::timeout(ANSWER_LIMIT, self.body.frame()).await;
+        frame.expect("the stream says something")?.ok()?.into_data().ok()
+    }
+}
+
+/// Where the first event ends, and where the rest begins, looking from `seen` on.
+fn end_of_event(buffer: &[u8], seen: usize) -> Option<(usize, usize)> {
+    let ends = |mark: &[u8]| {
+        let found = buffer.get(seen..)?.windows(mark.len()).position(|bytes| bytes == mark);
+        found.map(|at| (seen + at, seen + at + mark.len()))
+    };
+    [ends(b"\n\n"), ends(b"\r\n\r\n")].into_iter().flatten().min()
 }
 
 /// The JSON messages of an event stream's text, in order.

@@ -8,16 +8,18 @@ mod processes;
 mod proxy;
 mod same;
 mod session;
+mod speaker;
 mod stdio;
 
 pub(crate) use driver::{Client, Step, drive, drive_with};
 pub(crate) use fixture::{HttpServer, fixture_command};
-pub(crate) use http::Answer;
+pub(crate) use http::{Answer, Arriving, Http};
 pub(crate) use peers::{Part, Peers};
 pub(crate) use processes::{command_line, kill, with_mark};
 pub(crate) use proxy::{Config, ProxyUnderTest, binary};
-pub(crate) use same::difference;
+pub(crate) use same::{Fidelity, difference};
 pub(crate) use session::{Session, SessionError};
+pub(crate) use speaker::{Era, Speaker};
 pub(crate) use stdio::StdioServer;
 
 use std::future::Future;

@@ -91,6 +91,12 @@ impl Config {
         self
     }
 
+    /// Further tables, written by hand.
+    pub(crate) fn table(mut self, table: &str) -> Self {
+        let _ = writeln!(self.backends, "\n{table}");
+        self
+    }
+
     /// The mark that this proxy's processes will carry.
     pub(crate) fn mark(&self) -> String {
         self.mark.clone()

@@ -48,6 +48,11 @@ pub(crate) struct Exchange {
 impl Session {
     /// `initialize` and `notifications/initialized`, with no capabilities.
     pub(crate) async fn open(http: Http, version: &str) -> Result<Self, SessionError> {
+        Self::open_with(http, version, json!({})).await
+    }
+
+    /// As [`open`](Self::open), with these capabilities.
+    pub(crate) async fn open_with(http: Http, version: &str, capabilities: Value) -> Result<Self, SessionError> {
         let mut session = Self {
             http,
             id: None,
@@ -57,7 +62,7 @@ impl Session {
         };
         let params = json!({
             "protocolVersion": version,
-            "capabilities": {},
+            "capabilities": capabilities,
             "clientInfo": { "name": "it", "version": "1.0.0" },
         });
         let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params });

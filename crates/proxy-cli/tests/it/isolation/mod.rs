@@ -2,6 +2,9 @@
 //!
 //! Each client asks for a number of steps that is its own, so every reply and every progress notification names its owner.
 
+mod questions;
+mod vanishing;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
