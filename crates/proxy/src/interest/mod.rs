@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcp_proxy_core::catalogue::BackendIndex;
 use mcp_proxy_core::{LogLevel, SessionKey};
+use mcp_proxy_transport::client::BoxFuture;
 
 pub(crate) use topics::{About, Refused};
 
@@ -27,6 +28,9 @@ use topics::Topics;
 ///
 /// Whoever changes the interest brings it along. Backends hold the interest, so it must not hold them.
 pub(crate) type Watch = Arc<dyn Fn(BackendIndex, About, Arc<[Box<str>]>) + Send + Sync>;
+
+/// Waits until a backend has been asked for all that, unless it is away. Has no limit of its own.
+pub(crate) type Settled = Arc<dyn Fn(BackendIndex) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Everything clients asked to hear of.
 #[derive(Default)]

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::downstream::{BackendDownstream, FrontSlot};
 use super::merge::{Basis, differences, merge};
-use crate::interest::{About, Interest, Watch};
+use crate::interest::{About, Interest, Settled, Watch};
 use crate::plan::{BackendPlan, LinkPlan};
 use crate::stack::backend::Own;
 use crate::stack::route::Route;
@@ -96,7 +96,18 @@ impl Hub {
                 (None, _) => {}
             })
         };
-        let service = edge::edge(&catalogue, &interest, &watch, route);
+        let settled: Settled = {
+            let backends = backends.clone();
+            Arc::new(move |backend| {
+                let backend = backends.get(backend).cloned();
+                Box::pin(async move {
+                    if let Some(backend) = backend {
+                        backend.watched().await;
+                    }
+                })
+            })
+        };
+        let service = edge::edge(&catalogue, &interest, &watch, &settled, route);
         Self {
             backends,
             sources,

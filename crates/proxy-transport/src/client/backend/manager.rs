@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use mcp_proxy_core::catalogue::{Kind, Listing};
 use mcp_proxy_core::{Error, ErrorKind};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{OpenPeer, Phase, Shared, listing};
+use super::{Names, OpenPeer, Phase, Shared, Watched, listing};
 use crate::client::{BoxFuture, Connected, Peer, PeerEvent};
 
 /// A connection that lasted this long ends a streak of failures.
@@ -152,10 +152,10 @@ async fn attend(shared: &Shared, peer: &Arc<dyn Peer>, mut events: mpsc::Receive
 /// subscription.
 async fn keep_watching<'p>(
     shared: &Shared,
-    wanted: &watch::Sender<Arc<[Box<str>]>>,
-    tell: impl Fn(Arc<[Box<str>]>) -> BoxFuture<'p, Result<(), Error>>,
+    watched: &Watched,
+    tell: impl Fn(Names) -> BoxFuture<'p, Result<(), Error>>,
 ) -> std::convert::Infallible {
-    let mut wanted = wanted.subscribe();
+    let mut wanted = watched.wanted.subscribe();
     let mut told = false;
     loop {
         let names = wanted.borrow_and_update().clone();
@@ -163,7 +163,7 @@ async fn keep_watching<'p>(
         if told || !names.is_empty() {
             told = true;
             let limit = shared.options.connect_timeout;
-            match timeout(limit, tell(names)).await {
+            match timeout(limit, tell(names.clone())).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(backend = %shared.options.name, %error, "the backend could not be asked for updates");
@@ -173,6 +173,7 @@ async fn keep_watching<'p>(
                 }
             }
         }
+        watched.told.send_replace(names);
         if wanted.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -102,9 +102,18 @@ pub(super) struct Shared {
     /// Takes what the backend says outside calls.
     downstream: Arc<dyn Downstream>,
     /// The resources whose updates are wanted.
-    watched: watch::Sender<Arc<[Box<str>]>>,
+    watched: Watched,
     /// The tasks whose states are wanted.
-    watched_tasks: watch::Sender<Arc<[Box<str>]>>,
+    watched_tasks: Watched,
+}
+
+/// Names of what the proxy wants to hear of.
+type Names = Arc<[Box<str>]>;
+
+/// What is wanted, and of what the peer was told.
+struct Watched {
+    wanted: watch::Sender<Names>,
+    told: watch::Sender<Names>,
 }
 
 /// Sized, so that it fits an atomic pointer.
@@ -136,8 +145,8 @@ impl Backend {
             tasks: TaskTracker::new(),
             changed,
             downstream,
-            watched: watch::channel(Arc::default()).0,
-            watched_tasks: watch::channel(Arc::default()).0,
+            watched: Watched::nothing(),
+            watched_tasks: Watched::nothing(),
         });
         shared.tasks.spawn(manager::run(shared.clone()));
         let alive = Arc::new(shared.stop.clone().drop_guard());
@@ -181,12 +190,21 @@ impl Backend {
     /// Sets the resources, by the backend's own URIs, of whose updates the proxy wants to hear, in place of those set
     /// before. Kept over reconnects.
     pub fn watch(&self, uris: Arc<[Box<str>]>) {
-        replace(&self.shared.watched, uris);
+        self.shared.watched.replace(uris);
     }
 
     /// The same for tasks, by the backend's own ids.
     pub fn watch_tasks(&self, ids: Arc<[Box<str>]>) {
-        replace(&self.shared.watched_tasks, ids);
+        self.shared.watched_tasks.replace(ids);
+    }
+
+    /// Ends when the backend has been asked for all that is watched, so that nothing is missed from then on. Does not wait
+    /// for a backend that is away; for any other the caller has to set a limit.
+    pub async fn watched(&self) {
+        if self.status().phase == Phase::Ready {
+            self.shared.watched.settled().await;
+            self.shared.watched_tasks.settled().await;
+        }
     }
 
     /// Passes on a notification of a client, if the client has something of its own upstream. Best effort, in the
@@ -212,12 +230,28 @@ impl Backend {
     }
 }
 
-fn replace(watched: &watch::Sender<Arc<[Box<str>]>>, names: Arc<[Box<str>]>) {
-    watched.send_if_modified(|watched| {
-        let differs = **watched != *names;
-        *watched = names;
-        differs
-    });
+impl Watched {
+    fn nothing() -> Self {
+        Self {
+            wanted: watch::channel(Names::default()).0,
+            told: watch::channel(Names::default()).0,
+        }
+    }
+
+    fn replace(&self, names: Names) {
+        self.wanted.send_if_modified(|wanted| {
+            let differs = **wanted != *names;
+            *wanted = names;
+            differs
+        });
+    }
+
+    /// Waits until the peer has been told of what is wanted, however it took it.
+    async fn settled(&self) {
+        let mut told = self.told.subscribe();
+        // The sender lives as long as this does.
+        let _ = told.wait_for(|told| **told == **self.wanted.borrow()).await;
+    }
 }
 
 impl std::fmt::Debug for Backend {

@@ -19,7 +19,7 @@ use super::edge::edge;
 use super::localise::LocaliseLayer;
 use super::route::Route;
 use super::run_task::RunTaskLayer;
-use crate::interest::{Interest, Watch};
+use crate::interest::{Interest, Settled, Watch};
 
 /// What the backend got, as `method params`.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -66,8 +66,9 @@ fn stack(
     }
     let catalogue = Arc::new(ArcSwap::from_pointee(builder.build()));
     let watch: Watch = Arc::new(|_, _, _| {});
+    let settled: Settled = Arc::new(|_| Box::pin(std::future::ready(())));
     (
-        edge(&catalogue, &interest, &watch, Route::new(services)),
+        edge(&catalogue, &interest, &watch, &settled, Route::new(services)),
         seen,
         interest,
     )

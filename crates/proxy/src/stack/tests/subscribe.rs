@@ -11,7 +11,7 @@ use mcp_proxy_core::{Call, Declared, Method, ProtocolVersion, Reply, Session, Se
 use super::super::edge::edge;
 use super::super::route::Route;
 use super::raw;
-use crate::interest::{Interest, Watch};
+use crate::interest::{Interest, Settled, Watch};
 
 const KEY: SessionKey = SessionKey(7);
 
@@ -23,6 +23,11 @@ struct Proxy {
 }
 
 fn proxy() -> Proxy {
+    proxy_where(Arc::new(|_| Box::pin(std::future::ready(()))))
+}
+
+/// The same, where backends are asked as `settled` says.
+fn proxy_where(settled: Settled) -> Proxy {
     let mut builder = CatalogueBuilder::new(None);
     let declared = [
         (
@@ -56,7 +61,7 @@ fn proxy() -> Proxy {
                 .push(format!("{backend} {about:?}: {}", names.join(" ")));
         })
     };
-    let service = edge(&catalogue, &interest, &watch, Route::new([]));
+    let service = edge(&catalogue, &interest, &watch, &settled, Route::new([]));
     Proxy { service, told }
 }
 
@@ -163,4 +168,21 @@ async fn a_listener_is_told_which_of_its_wishes_are_honoured() {
         )
         .await;
     assert_eq!(empty.result().unwrap().as_str(), r#"{"notifications":{}}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_waits_for_its_backend_but_not_for_ever() {
+    let started = tokio::time::Instant::now();
+    let proxy = proxy_where(Arc::new(|backend| {
+        assert_eq!(backend, 0);
+        Box::pin(tokio::time::sleep(std::time::Duration::from_millis(300)))
+    }));
+    let begin = Method::ResourcesSubscribe;
+    proxy
+        .check(begin.clone(), "files+a:1", Ok("{}"), &["0 Resource: a:1"])
+        .await;
+    assert_eq!(started.elapsed().as_millis(), 300);
+    let proxy = proxy_where(Arc::new(|_| Box::pin(std::future::pending())));
+    proxy.check(begin, "files+a:1", Ok("{}"), &["0 Resource: a:1"]).await;
+    assert_eq!(started.elapsed().as_millis(), 2300);
 }

@@ -32,6 +32,8 @@ pub(super) struct Stream {
     pub(super) announces: Announces,
     pub(super) events: Arc<Events>,
     pub(super) downstream: Arc<dyn Downstream>,
+    /// Says what the open stream is about.
+    pub(super) hearing: watch::Sender<Wanted>,
 }
 
 /// The stream while it is open.
@@ -60,6 +62,7 @@ impl Stream {
             let now = wanted.borrow_and_update().clone();
             let Some(params) = self.announces.params(self.version, &now) else {
                 (open, missed) = (None, false);
+                self.hearing.send_replace(now);
                 if wanted.changed().await.is_err() {
                     return;
                 }
@@ -84,6 +87,7 @@ impl Stream {
                     }
                     worked = true;
                     open = Some(new);
+                    self.hearing.send_replace(now);
                     tokio::select! {
                         changed = wanted.changed() => match changed {
                             Ok(()) => continue,

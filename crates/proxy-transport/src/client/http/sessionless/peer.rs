@@ -27,6 +27,8 @@ use crate::client::{BoxFuture, Connected, Hello, Peer};
 pub(in crate::client::http) struct SessionlessPeer {
     inner: Arc<Inner>,
     watched: watch::Sender<Wanted>,
+    /// What the open stream is about.
+    heard: watch::Receiver<Wanted>,
     /// Ends the tasks of this peer.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -45,6 +47,7 @@ impl SessionlessPeer {
         let (events, sender, receiver) = Events::new();
         let manner = Manner::of(&hello);
         let (watched, wanted) = watch::channel(Wanted::default());
+        let (hearing, heard) = watch::channel(Wanted::default());
         let peer = Self {
             inner: Arc::new(Inner {
                 core: core.clone(),
@@ -53,6 +56,7 @@ impl SessionlessPeer {
                 doubt: Doubt::default(),
             }),
             watched,
+            heard,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -62,6 +66,7 @@ impl SessionlessPeer {
             announces: Announces::of(&hello.capabilities),
             events: events.clone(),
             downstream,
+            hearing,
         };
         peer.spawn(events::forward(events, sender));
         peer.spawn(stream.run(wanted));
@@ -71,6 +76,20 @@ impl SessionlessPeer {
             hello,
             events: receiver,
         }
+    }
+
+    /// Waits until the open stream is about what is wanted.
+    fn until(&self, is_wanted: impl FnMut(&Wanted) -> bool + Send + 'static) -> BoxFuture<'static, Result<(), Error>> {
+        let mut heard = self.heard.clone();
+        Box::pin(async move {
+            let heard = heard.wait_for(is_wanted).await;
+            heard.map(drop).map_err(|_| {
+                Error::new(
+                    ErrorKind::Refused,
+                    "the backend has no stream on which it would tell of changes",
+                )
+            })
+        })
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -90,13 +109,13 @@ impl Peer for SessionlessPeer {
     }
 
     fn watch(&self, uris: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
-        self.watched.send_modify(|wanted| wanted.uris = uris);
-        Box::pin(async { Ok(()) })
+        self.watched.send_modify(|wanted| wanted.uris = uris.clone());
+        self.until(move |heard| heard.uris == uris)
     }
 
     fn watch_tasks(&self, ids: Arc<[Box<str>]>) -> BoxFuture<'_, Result<(), Error>> {
-        self.watched.send_modify(|wanted| wanted.tasks = ids);
-        Box::pin(async { Ok(()) })
+        self.watched.send_modify(|wanted| wanted.tasks = ids.clone());
+        self.until(move |heard| heard.tasks == ids)
     }
 
     fn is_open(&self) -> bool {
