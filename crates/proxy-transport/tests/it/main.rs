@@ -4,6 +4,7 @@
 
 mod asking;
 mod front;
+#[cfg(feature = "websocket")]
 mod front_streams;
 mod http_client;
 #[cfg(target_os = "linux")]
