@@ -78,8 +78,8 @@ async fn sessions_are_required_known_and_ended() {
         None,
     );
     let stream = [("accept", "text/event-stream")];
-    expect(&http.send(Method::GET, &stream, "").await, 400, None);
-    expect(&http.send(Method::DELETE, &[], "").await, 400, None);
+    expect(&http.send(Method::GET, &stream, "").await, 405, None);
+    expect(&http.send(Method::DELETE, &[], "").await, 405, None);
 
     let unknown = [
         ("mcp-session-id", "0123456789abcdef0123456789abcdef"),
