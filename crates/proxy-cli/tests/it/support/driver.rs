@@ -103,6 +103,8 @@ pub(crate) async fn drive_with(
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(file))
         .arg(target)
         .arg(script.to_string())
+        // What is compared here is the session era, which not every client would choose.
+        .arg("session")
         .env("MCP_PROXY_PEERS_NODE", peers.node_folder())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         // The Inspector keeps state in the home folder, and nobody's own is to be touched.
