@@ -92,7 +92,9 @@ async fn check(peers: &Peers, kind: &Kind, port: u16) {
         let names = tools.iter().filter_map(|tool| tool["name"].as_str());
         names.map(|name| name.trim_start_matches(prefix).to_owned()).collect()
     };
-    let mut direct = StdioServer::start(&peers.everything("stdio"), &[]).await;
+    // On one connection for all, the proxy declares all that its clients might be able to do.
+    let all = json!({ "elicitation": { "form": {}, "url": {} }, "roots": { "listChanged": true }, "sampling": {} });
+    let mut direct = StdioServer::start_with(&peers.everything("stdio"), &[], all).await;
     let expected = names(&direct.list("tools/list", "tools").await, "");
     let listed = session.list("tools/list", "tools").await.expect("a list");
     assert_eq!(names(&listed, "remote__"), expected);
