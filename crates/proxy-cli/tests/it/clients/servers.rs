@@ -117,7 +117,12 @@ impl Servers {
 
     /// What a client must see of one server under these names; the empty name is the server itself, without a proxy.
     pub(super) async fn expected(&self, child: &ChildServer, names: &[&str]) -> Vec<Expected> {
-        let mut server = StdioServer::start(&child.command, &child.env()).await;
+        // The clients declare nothing; the proxy, towards what all of them share, all that any of them might be able to do.
+        let capabilities = match names {
+            [""] => json!({}),
+            _ => json!({ "elicitation": { "form": {}, "url": {} }, "roots": { "listChanged": true }, "sampling": {} }),
+        };
+        let mut server = StdioServer::start_with(&child.command, &child.env(), capabilities).await;
         let mut expected = Vec::new();
         let step = |order, result| Expected {
             order,
