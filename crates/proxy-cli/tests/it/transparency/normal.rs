@@ -109,6 +109,7 @@ fn take_hints(result: &mut Value) {
 
 fn take(value: &mut Value, member: &str) {
     if let Some(members) = value.as_object_mut() {
-        members.remove(member);
+        // Not `remove`, which may reorder what stays.
+        members.retain(|key, _| key != member);
     }
 }
