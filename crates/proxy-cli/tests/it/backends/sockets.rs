@@ -94,7 +94,7 @@ async fn check(peers: &Peers, kind: &Kind, port: u16) {
     };
     // On one connection for all, the proxy declares all that its clients might be able to do.
     let all = json!({ "elicitation": { "form": {}, "url": {} }, "roots": { "listChanged": true }, "sampling": {} });
-    let mut direct = StdioServer::start_with(&peers.everything("stdio"), &[], all).await;
+    let mut direct = StdioServer::start(&peers.everything("stdio"), &[], all).await;
     let expected = names(&direct.list("tools/list", "tools").await, "");
     let listed = session.list("tools/list", "tools").await.expect("a list");
     assert_eq!(names(&listed, "remote__"), expected);

@@ -122,7 +122,7 @@ impl Servers {
             [""] => json!({}),
             _ => json!({ "elicitation": { "form": {}, "url": {} }, "roots": { "listChanged": true }, "sampling": {} }),
         };
-        let mut server = StdioServer::start_with(&child.command, &child.env(), capabilities).await;
+        let mut server = StdioServer::start(&child.command, &child.env(), capabilities).await;
         let mut expected = Vec::new();
         let step = |order, result| Expected {
             order,

@@ -21,13 +21,8 @@ pub(crate) struct StdioServer {
 }
 
 impl StdioServer {
-    /// Starts the command and initializes it with no capabilities.
-    pub(crate) async fn start(command: &[String], env: &[(&str, &str)]) -> Self {
-        Self::start_with(command, env, json!({})).await
-    }
-
-    /// As [`start`](Self::start), with these capabilities. What it then asks is not answered.
-    pub(crate) async fn start_with(command: &[String], env: &[(&str, &str)], capabilities: Value) -> Self {
+    /// Starts the command and initializes it with these capabilities. What it then asks is not answered.
+    pub(crate) async fn start(command: &[String], env: &[(&str, &str)], capabilities: Value) -> Self {
         let (program, args) = command.split_first().expect("a command has a program");
         let mut child = Command::new(program)
             .args(args)

@@ -67,11 +67,11 @@ fn walk(value: &mut Value) {
             members.values_mut().for_each(walk);
         }
         Value::Array(items) => items.iter_mut().for_each(walk),
-        // The same within a text that quotes JSON.
+        // A text that quotes JSON is compared as JSON: taking members out of it does not keep the order of the others.
         Value::String(text) if text.starts_with("{\"") => {
             if let Ok(mut inner) = serde_json::from_str::<Value>(text) {
                 walk(&mut inner);
-                *text = inner.to_string();
+                *value = inner;
             }
         }
         _ => {}
