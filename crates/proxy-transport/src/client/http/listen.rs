@@ -20,14 +20,17 @@ use super::unasked::Unasked;
 use super::voice::Voice;
 
 /// Follows the stream of the catalogue's session until the backend offers none any more or is gone. `announced` are the
-/// lists whose changes the backend has promised to announce; `healed` is called when the session had to be opened anew.
+/// lists whose changes the backend has promised to announce; `first` is told when it has answered for the first time;
+/// `healed` is called when the session had to be opened anew.
 pub(super) async fn catalogue(
     core: &Arc<Core>,
     cell: &Arc<Cell>,
     events: &Events,
     announced: &[Kind],
+    first: oneshot::Sender<()>,
     healed: impl Fn(),
 ) {
+    let mut first = Some(first);
     let mut at: Option<Listening> = None;
     let mut worked = false;
     loop {
@@ -41,7 +44,12 @@ pub(super) async fn catalogue(
         };
         let request = core.get(&upstream, listening.place.last_id.as_ref());
         let opening = open(core, request, upstream.id.is_some());
-        match meanwhile(&mut listening.unasked, opening).await {
+        let opened = meanwhile(&mut listening.unasked, opening).await;
+        if let Some(first) = first.take() {
+            // Nobody waits any more when it took too long.
+            let _ = first.send(());
+        }
+        match opened {
             Ok(Opened::Stream(flow)) => {
                 if worked {
                     events.changed(announced);
@@ -102,6 +110,14 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.upstream.voice.set_live(false);
+    }
+}
+
+/// Waits until the stream of the catalogue's session is open, or will not be soon. Its lists are read next, and what
+/// changes between that and the opening of the stream would be lost.
+pub(super) async fn settled(core: &Core, answered: oneshot::Receiver<()>) {
+    if core.waits_for_streams() && tokio::time::timeout(FIRST_ANSWER, answered).await.is_err() {
+        core.streams_answer_late();
     }
 }
 

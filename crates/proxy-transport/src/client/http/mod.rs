@@ -112,7 +112,7 @@ impl Connector for HttpConnector {
             if !self.memory.is_session_only()
                 && let Verdict::Sessionless(hello) = sessionless::probe(&core).await?
             {
-                return Ok(SessionlessPeer::start(core, *hello, downstream));
+                return Ok(SessionlessPeer::start(core, *hello, downstream).await);
             }
             let (upstream, hello) = match handshake::open(&core, &Declared::everything().upward()).await {
                 Ok(opened) => opened,
@@ -120,7 +120,7 @@ impl Connector for HttpConnector {
                     // It did open sessions a while ago, so it has changed.
                     self.memory.forget();
                     return match sessionless::probe(&core).await? {
-                        Verdict::Sessionless(hello) => Ok(SessionlessPeer::start(core, *hello, downstream)),
+                        Verdict::Sessionless(hello) => Ok(SessionlessPeer::start(core, *hello, downstream).await),
                         Verdict::Session => Err(error),
                     };
                 }
@@ -131,8 +131,9 @@ impl Connector for HttpConnector {
             let peer = HttpPeer::new(core.clone(), upstream, events.clone());
             peer.spawn(events::forward(events.clone(), sender));
             core.set_outlet(Outlet { events, downstream });
-            peer.spawn_listening(announced(&hello));
-            peer.spawn(sweep(core));
+            let answered = peer.spawn_listening(announced(&hello));
+            peer.spawn(sweep(core.clone()));
+            listen::settled(&core, answered).await;
             Ok(Connected {
                 peer: Arc::new(peer),
                 hello,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mcp_proxy_core::catalogue::Kind;
 use mcp_proxy_core::json::Notification;
 use mcp_proxy_core::{Call, CallFuture, Context, Declared, Error, ErrorKind, Method, Reply, SessionKey, codes};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,12 +74,14 @@ impl HttpPeer {
     }
 
     /// Follows the stream of the catalogue's session, and asks again for what is watched when that session is another one.
-    /// `announced` are the lists whose changes the backend has promised to announce.
-    pub(super) fn spawn_listening(&self, announced: Vec<Kind>) {
+    /// `announced` are the lists whose changes the backend has promised to announce. Told when the backend has answered for
+    /// the first time.
+    pub(super) fn spawn_listening(&self, announced: Vec<Kind>) -> oneshot::Receiver<()> {
+        let (first, answered) = oneshot::channel();
         let inner = self.inner.clone();
         self.spawn(async move {
             let healed = || inner.watching.renew();
-            listen::catalogue(&inner.core, &inner.catalogue, &inner.events, &announced, healed).await;
+            listen::catalogue(&inner.core, &inner.catalogue, &inner.events, &announced, first, healed).await;
         });
         let inner = self.inner.clone();
         self.spawn(async move {
@@ -89,6 +92,7 @@ impl HttpPeer {
                 }
             }
         });
+        answered
     }
 }
 

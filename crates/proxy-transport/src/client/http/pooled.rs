@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use mcp_proxy_core::json::RawJson;
-use mcp_proxy_core::{Context, Declared, Error, ErrorKind};
+use mcp_proxy_core::{Context, Error, ErrorKind};
 use tokio::time::Instant;
 
 use super::session::{Cell, Owner};
@@ -79,7 +79,7 @@ impl Pooled {
                 .ok_or_else(|| Error::new(ErrorKind::Overloaded, "too many sessions with the backend are in use"));
         }
         let seat = Arc::new(Seat {
-            cell: Cell::empty(offered(&caller.declared), Owner::Callers),
+            cell: Cell::empty(caller.declared.clone(), Owner::Callers),
             usage: Mutex::new(Usage {
                 running: 0,
                 since: Instant::now(),
@@ -115,19 +115,6 @@ impl Pooled {
     fn shelves(&self) -> MutexGuard<'_, HashMap<Caller, Vec<Arc<Seat>>>> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What such a session declares: more than its callers did. A backend then asks instead of refusing by itself, and the front
-/// tells the client which capability it lacks. Not so for roots, which backends ask for unasked, as soon as a session is open.
-fn offered(declared: &RawJson) -> RawJson {
-    let everything = Declared::everything().upward();
-    let mut offered = declared.clone();
-    for key in ["sampling", "elicitation"] {
-        if let Some(value) = everything.get(key) {
-            offered = offered.with(key, &value);
-        }
-    }
-    offered
 }
 
 /// Makes room by ending the session that has been idle for longest; false when none is idle.
@@ -177,7 +164,7 @@ const IDLE: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
 mod tests {
-    use mcp_proxy_core::{Principal, ProtocolVersion};
+    use mcp_proxy_core::{Declared, Principal, ProtocolVersion};
 
     use super::*;
 

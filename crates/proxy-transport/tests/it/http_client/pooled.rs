@@ -48,22 +48,14 @@ fn opened(script: &Script) -> Vec<Seen> {
 async fn each_set_of_capabilities_has_its_sessions_and_they_are_used_again() {
     let script = numbered(no_stream, result).await;
     let (_connector, connected) = connect(options(&script)).await;
-    let roots = r#"{"roots":{}}"#;
-    for capabilities in ["{}", roots, "{}", roots] {
+    let forms = r#"{"elicitation":{}}"#;
+    for capabilities in ["{}", forms, "{}", forms] {
         run(&connected, sessionless(call(), capabilities)).await.unwrap();
     }
     let opened = opened(&script);
     assert_eq!(opened.len(), 3);
-    // Whoever lacks the rest is told so when it is asked; roots are asked for by no call.
-    for (opened, with_roots) in [(&opened[1], false), (&opened[2], true)] {
-        assert!(opened.body.contains(r#""sampling":{"#), "{}", opened.body);
-        assert!(
-            opened.body.contains(r#""elicitation":{"form":{},"url":{}}"#),
-            "{}",
-            opened.body
-        );
-        assert_eq!(opened.body.contains(r#""roots":{}"#), with_roots, "{}", opened.body);
-    }
+    assert!(opened[1].body.contains(r#""capabilities":{},"#), "{}", opened[1].body);
+    assert!(opened[2].body.contains(&format!(r#""capabilities":{forms},"#)));
 }
 
 #[tokio::test]

@@ -292,7 +292,7 @@ async fn a_backend_without_streams_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_answer_is_late_holds_up_one_call_at_most() {
+async fn a_stream_whose_answer_is_late_holds_up_connecting_and_no_call() {
     let script = Script::start(|seen| match (seen.verb(), seen.method().as_str()) {
         ("GET", _) => vec![Step::Hang],
         (_, "initialize") => welcome(seen, Some("s")),
@@ -307,6 +307,6 @@ async fn a_stream_whose_answer_is_late_holds_up_one_call_at_most() {
         connected.peer.call(of_session(call(), key)).await.unwrap();
     }
     let waited = start.elapsed();
-    assert!(waited >= Duration::from_secs(1), "{waited:?}");
-    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    // On a paused clock, where only time-outs that were waited out pass any.
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
 }

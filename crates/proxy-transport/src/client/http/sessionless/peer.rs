@@ -42,8 +42,13 @@ struct Inner {
 }
 
 impl SessionlessPeer {
-    /// The peer of a backend that said `hello`, with its tasks running.
-    pub(in crate::client::http) fn start(core: Arc<Core>, hello: Hello, downstream: Arc<dyn Downstream>) -> Connected {
+    /// The peer of a backend that said `hello`, with its tasks running. Its lists are read next, and what changes between
+    /// that and the opening of the stream would be lost; so the stream comes first, if it comes soon.
+    pub(in crate::client::http) async fn start(
+        core: Arc<Core>,
+        hello: Hello,
+        downstream: Arc<dyn Downstream>,
+    ) -> Connected {
         let (events, sender, receiver) = Events::new();
         let manner = Manner::of(&hello);
         let (watched, wanted) = watch::channel(Wanted::default());
@@ -71,6 +76,9 @@ impl SessionlessPeer {
         peer.spawn(events::forward(events, sender));
         peer.spawn(stream.run(wanted));
         peer.spawn(super::super::sweep(core));
+        let mut heard = peer.heard.clone();
+        // A backend without a stream, or with one that takes its time, is as good as before.
+        let _ = tokio::time::timeout(FIRST_STREAM, heard.changed()).await;
         Connected {
             peer: Arc::new(peer),
             hello,
@@ -230,6 +238,9 @@ impl Inner {
 
 /// How long ending the tasks may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the first stream may keep the lists waiting.
+const FIRST_STREAM: Duration = Duration::from_secs(1);
 
 /// Pages in which a tool is looked for.
 const MAX_PAGES: usize = 100;
