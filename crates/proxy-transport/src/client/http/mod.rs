@@ -1,5 +1,5 @@
 //! Streamable HTTP towards backends. Which era one speaks is found out first; what follows here is the one with sessions
-//! (2024-11-05 to 2025-11-25), the other is in [`sessionless`].
+//! (2024-11-05 to 2025-11-25), the other is in `sessionless`.
 //!
 //! ```text
 //!   Call ─► peer      which upstream session; heals one that the backend forgot

@@ -1,7 +1,7 @@
 //! Backends over WebSocket (RFC 6455): one JSON-RPC message a text message, subprotocol `mcp`.
 //!
 //! No revision of the Model Context Protocol defines this transport; this is what its SDKs have agreed on. It is a
-//! framing for the [duplex](super::duplex) peer: one connection serves all clients, and when it ends every call fails at
+//! framing for the [`duplex`] peer: one connection serves all clients, and when it ends every call fails at
 //! once and the manager connects again.
 //!
 //! A connection on which nothing arrives is asked for a sign of life every 20 seconds, and given up when there is none

@@ -7,7 +7,7 @@
 //!        DELETE  ends the session
 //! ```
 //!
-//! That is the session era; a request of the sessionless one takes the way that [`sessionless`] shows.
+//! That is the session era; a request of the sessionless one takes the way that `sessionless` shows.
 //!
 //! Generic over the request body, so that the same code serves our own listener and a foreign router.
 
